@@ -1,0 +1,1 @@
+"""Build time: checkpoint + catalogue + events → ONNX graphs, item index, manifest. Nothing imports this at serving time."""

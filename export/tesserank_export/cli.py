@@ -1,0 +1,86 @@
+"""Export a checkpoint and a catalogue into an artefact and a model repository."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from tesserank.artifact.assemble import assemble
+from tesserank.artifact.layout import PRECISIONS
+from tesserank.errors import ConfigError
+from tesserank.paths import ARTIFACTS, MODEL_REPOSITORY, TRACKED_REPOSITORY
+from tesserank_export.events import EventFields
+from tesserank_export.options import ExportOptions
+from tesserank_export.parity import TOLERANCES, Tolerance
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``tesserank export``."""
+    parser.add_argument("--model", help="checkpoint: a directory or a hub id (default: all-MiniLM-L6-v2, installed)")
+    parser.add_argument("--catalog", type=Path, required=True, help="items: .jsonl, .csv or .parquet, also .gz")
+    parser.add_argument("--id-field", default="item_id", help="the catalogue's field of ids (%(default)s)")
+    parser.add_argument("--text-field", default="text", help="its field of texts; several: title,text (%(default)s)")
+    parser.add_argument("--events", type=Path, help="event log, same formats; without one, no collaborative space")
+    for name, default in vars(EventFields()).items():
+        parser.add_argument(f"--{name}-field", default=default, help=f"the event log's field of {name}s (%(default)s)")
+    parser.add_argument("--unknown-items", choices=("skip", "reject"), default="skip", help="events of unknown items")
+    parser.add_argument("--segments", type=Path, help="segments file (.toml): which segments, how cut, what weighs")
+    parser.add_argument("--dim", type=int, default=128, help="dimensions of token vectors (%(default)s)")
+    parser.add_argument("--collaborative-dim", type=int, default=128, help="of collaborative vectors (%(default)s)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the served encoder (%(default)s)")
+    parser.add_argument("--tolerance", action="append", default=[], metavar="PRECISION.NAME=VALUE", help="for parity")
+    parser.add_argument("--threads", type=int, default=2, help="of ONNX Runtime (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name", default="default", help="of the artefact: versions lie in ARTIFACTS/NAME (%(default)s)")
+    parser.add_argument("--artifacts", type=Path, default=ARTIFACTS, help="(%(default)s)")
+    parser.add_argument("--model-repository", type=Path, default=MODEL_REPOSITORY, help="to assemble (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, publish, and assemble the model repository."""
+    console = Console(file=sys.stderr, soft_wrap=True)
+    options = ExportOptions(
+        catalog=args.catalog,
+        store=args.artifacts / args.name,
+        work=args.artifacts / ".work",
+        model=args.model,
+        id_field=args.id_field,
+        text_field=args.text_field,
+        events=args.events,
+        event_fields=EventFields(args.user_field, args.item_field, args.timestamp_field, args.kind_field),
+        unknown_events=args.unknown_items,
+        segments=args.segments,
+        dim=args.dim,
+        collaborative_dim=args.collaborative_dim,
+        precision=args.precision,
+        threads=args.threads,
+        seed=args.seed,
+        tolerances=_tolerances(args.tolerance),
+    )
+    started = time.perf_counter()
+    from tesserank_export.pipeline import Export  # torch and transformers take seconds to import
+
+    artifact = Export(options, console).run()
+    assemble(TRACKED_REPOSITORY, artifact, args.model_repository)
+    console.print(f"  artefact {artifact} and {args.model_repository}: {time.perf_counter() - started:.1f} s in all")
+    return 0
+
+
+def _tolerances(overrides: list[str]) -> dict[str, Tolerance]:
+    tolerances = dict(TOLERANCES)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        precision, _, name = key.partition(".")
+        if precision not in tolerances or name not in vars(tolerances[precision]):
+            known = ", ".join(f"{p}.{n}" for p in tolerances for n in vars(tolerances[p]))
+            raise ConfigError(f"--tolerance {override!r} names no tolerance: known are {known}")
+        try:
+            tolerances[precision] = replace(tolerances[precision], **{name: float(value)})
+        except ValueError:
+            raise ConfigError(f"--tolerance {override!r}: {value!r} is not a number") from None
+    return tolerances

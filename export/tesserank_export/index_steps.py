@@ -1,0 +1,118 @@
+"""The export's second half: catalogue and events → the item index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tesserank.artifact.files import read_json, sha256_file, write_json
+from tesserank.artifact.layout import Layout
+from tesserank.encoding.engine import OnnxEngine
+from tesserank.encoding.template import Template
+from tesserank.index import ItemIndex, Space, save_index
+from tesserank.maxsim.ragged import Ragged
+from tesserank.segments.config import COLLABORATIVE_SPACE, SegmentsConfig
+from tesserank_export import text_space
+from tesserank_export.catalog import Catalog
+from tesserank_export.collaborative import fit_collaborative
+from tesserank_export.events import Events
+from tesserank_export.options import ExportOptions
+from tesserank_export.steps import Steps, digest_of
+
+TokenIds = Sequence[Sequence[int]]
+
+
+class IndexSteps:
+    """Steps that make the part index, for one encoder (a directory that is the encoder part)."""
+
+    def __init__(
+        self, options: ExportOptions, steps: Steps, config: SegmentsConfig, template: Template, encoder: Path
+    ) -> None:
+        self._options = options
+        self._steps = steps
+        self._config = config
+        self._template = template
+        self._encoder = encoder
+
+    def index(self, catalog: Catalog, events: Events | None, items: TokenIds, vocabulary: int) -> Path:
+        """The index part. ``items``: token ids of each item; ``vocabulary``: one above the largest token id."""
+        meta = read_json(Layout(self._encoder.parent).encoder_meta)
+        shards = self._text_shards(items)
+        collaborative = self._collaborative(catalog, events)
+        inputs = [meta["encoder_id"], catalog.sha256, self._config.items.pooling_factor, digest_of(items)]
+        inputs += [collaborative.name if collaborative else None]
+
+        def build(scratch: Path) -> None:
+            idf = text_space.inverse_document_frequency(items, vocabulary)
+            spaces = [text_space.text_space(items, shards, meta["dim"], idf, self._config.items.pooling_factor)]
+            if collaborative:
+                spaces.append(_collaborative_space(np.load(collaborative / "vectors.npy")))
+            flat = np.fromiter(chain.from_iterable(items), dtype=np.int32)[:, None]
+            offsets = np.concatenate([[0], np.cumsum([len(item) for item in items])]).astype(np.int64)
+            index = ItemIndex(
+                index_id=digest_of(inputs),
+                encoder_id=meta["encoder_id"],
+                item_ids=catalog.item_ids,
+                spaces={space.name: space for space in spaces},
+                tokens=Ragged(flat, offsets),
+                idf=idf,
+            )
+            (scratch / "index").mkdir()
+            save_index(index, scratch / "index")
+
+        return self._steps.run("index", "item index", inputs, build) / "index"
+
+    def _text_shards(self, items: TokenIds) -> list[Path]:
+        """Encode the catalogue, a shard at a time: an interrupted export goes on at the shard it was in."""
+        engine: OnnxEngine | None = None
+        shards = []
+        starts = range(0, len(items), text_space.SHARD_ITEMS)
+        for number, start in enumerate(starts, 1):
+            shard = items[start : start + text_space.SHARD_ITEMS]
+
+            def build(scratch: Path, shard: TokenIds = shard) -> None:
+                nonlocal engine
+                if engine is None:
+                    path = Layout(self._encoder.parent).encoder(self._options.precision)
+                    engine = OnnxEngine.for_precision(path, self._options.precision, self._options.threads)
+                text_space.encode_shard(shard, self._template, engine, scratch / "vectors.npy")
+
+            title = f"text space: items {start + 1:,} to {start + len(shard):,} of {len(items):,}"
+            step = self._steps.run(
+                "text", f"{title} ({number}/{len(starts)})", [self._encoder.parent.name, shard], build
+            )
+            shards.append(step / "vectors.npy")
+        return shards
+
+    def _collaborative(self, catalog: Catalog, events: Events | None) -> Path | None:
+        if events is None or COLLABORATIVE_SPACE not in self._config.spaces():
+            return None
+
+        def build(scratch: Path) -> None:
+            def progress(what: str, done: int, total: int) -> None:
+                self._steps.say(f"  {what} ({done}/{total})")
+
+            space = fit_collaborative(
+                events, len(catalog), self._options.collaborative_dim, self._options.seed, progress=progress
+            )
+            np.save(scratch / "vectors.npy", space.vectors)
+            write_json(scratch / "choice.json", {"method": space.method, "heldout_ndcg_at_10": dict(space.heldout)})
+
+        content = sha256_file(self._options.events) if self._options.events else None
+        options = [asdict(self._options.event_fields), self._options.collaborative_dim, self._options.seed]
+        step = self._steps.run("collaborative", "collaborative space", [content, catalog.sha256, options], build)
+        choice = read_json(step / "choice.json")
+        found = ", ".join(f"{method} {value:.4f}" for method, value in choice["heldout_ndcg_at_10"].items())
+        self._steps.say(f"  chosen: {choice['method']} (held-out NDCG@10: {found})")
+        return step
+
+
+def _collaborative_space(vectors: NDArray[np.float32]) -> Space:
+    ragged = Ragged(vectors.astype(np.float16), np.arange(len(vectors) + 1, dtype=np.int64))
+    weights = np.ones(len(vectors), dtype=np.float32)
+    return Space(COLLABORATIVE_SPACE, ragged, weights, text_space.space_scale(ragged, weights))

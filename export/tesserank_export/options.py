@@ -1,0 +1,32 @@
+"""What an export is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tesserank_export.events import EventFields, UnknownPolicy
+from tesserank_export.parity import TOLERANCES, Tolerance
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """See ``tesserank export --help``. ``store`` holds the versions of one artefact, ``work`` the steps of all."""
+
+    catalog: Path
+    store: Path
+    work: Path
+    model: str | None = None
+    id_field: str = "item_id"
+    text_field: str = "text"
+    events: Path | None = None
+    event_fields: EventFields = EventFields()
+    unknown_events: UnknownPolicy = "skip"
+    segments: Path | None = None
+    dim: int = 128
+    collaborative_dim: int = 128
+    precision: str = "fp32"
+    threads: int = 2
+    seed: int = 0
+    tolerances: Mapping[str, Tolerance] = field(default_factory=lambda: dict(TOLERANCES))

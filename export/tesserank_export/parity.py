@@ -1,0 +1,129 @@
+"""Does the exported graph say what the checkpoint says? Errors, cosines, and whether the rankings agree.
+
+    ParityError
+    ├── ShapeError       outputs of another shape
+    ├── MaxErrorError    the largest absolute difference of a component is above its tolerance
+    ├── CosineError      the mean cosine of a token vector with its original is below its tolerance
+    └── AgreementError   the top-10 lists by MaxSim agree less than their tolerance
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tesserank.errors import ParityError
+from tesserank.maxsim.cpu import unit_scores
+from tesserank.maxsim.ragged import Ragged
+from tesserank.maxsim.topk import top_k
+
+TOP = 10
+
+
+class ShapeError(ParityError):
+    """Outputs of another shape."""
+
+
+class MaxErrorError(ParityError):
+    """The largest absolute difference is above its tolerance."""
+
+
+class CosineError(ParityError):
+    """The mean cosine is below its tolerance."""
+
+
+class AgreementError(ParityError):
+    """The top-10 lists agree less than their tolerance."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What a graph may differ by. Components of unit vectors lie in [-1, 1]."""
+
+    max_error: float
+    mean_cosine: float
+    top10_agreement: float
+
+
+# fp32: fusion reorders sums of float32, which over six layers was seen to move a component by 2e-6; a wrong mask or a
+# dropped bias moves it by 1e-1. int8: one scale a tensor of activations; mean cosine 0.99 was seen with MiniLM. A
+# maximum over components says nothing there, so it is bounded only by what unit vectors can differ by.
+TOLERANCES: Mapping[str, Tolerance] = {
+    "fp32": Tolerance(max_error=1e-4, mean_cosine=0.99999, top10_agreement=0.99),
+    "int8": Tolerance(max_error=2.0, mean_cosine=0.97, top10_agreement=0.70),
+}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How a graph compares with the checkpoint on a sample of texts."""
+
+    max_error: float
+    mean_error: float
+    mean_cosine: float
+    min_cosine: float
+    top10_agreement: float
+    texts: int
+    tokens: int
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+Vectors = Sequence[NDArray[np.float32]]
+
+
+def compare(original: Vectors, exported: Vectors) -> Parity:
+    """Compare token vectors, text by text, each float32 [n, d]. Raises ShapeError if a shape differs."""
+    for text, (a, b) in enumerate(zip(original, exported, strict=True)):
+        if a.shape != b.shape:
+            raise ShapeError(f"text {text}: the checkpoint gives {a.shape}, the exported graph {b.shape}")
+    a, b = np.concatenate(list(original)), np.concatenate(list(exported))
+    error = np.abs(a - b)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine = (a * b).sum(axis=1) / np.maximum(norms, 1e-12)
+    return Parity(
+        max_error=float(error.max()),
+        mean_error=float(error.mean()),
+        mean_cosine=float(cosine.mean()),
+        min_cosine=float(cosine.min()),
+        top10_agreement=_agreement(original, exported),
+        texts=len(original),
+        tokens=len(a),
+    )
+
+
+def check(precision: str, parity: Parity, tolerance: Tolerance) -> None:
+    """Raise a named ParityError if a graph differs by more than it may. NaN never passes."""
+    fix = f"raise the tolerance with --tolerance {precision}.{{}}=... if that is acceptable"
+    if not parity.max_error <= tolerance.max_error:
+        message = f"{precision}: a component differs by {parity.max_error:.2e}, allowed are {tolerance.max_error:.2e}"
+        raise MaxErrorError(f"{message}: {fix.format('max_error')}")
+    if not parity.mean_cosine >= tolerance.mean_cosine:
+        message = f"{precision}: mean cosine {parity.mean_cosine:.5f}, at least {tolerance.mean_cosine} is asked"
+        raise CosineError(f"{message}: {fix.format('mean_cosine')}")
+    if not parity.top10_agreement >= tolerance.top10_agreement:
+        message = (
+            f"{precision}: top-{TOP} agreement {parity.top10_agreement:.3f}, at least {tolerance.top10_agreement} is asked"
+        )
+        raise AgreementError(f"{message}: {fix.format('top10_agreement')}")
+
+
+def _agreement(original: Vectors, exported: Vectors) -> float:
+    """Mean overlap of the top-10 texts by MaxSim, every text a query, itself left out."""
+    before, after = _rankings(original), _rankings(exported)
+    return float(np.mean([len(set(a) & set(b)) / len(a) for a, b in zip(before, after, strict=True) if len(a)] or [1.0]))
+
+
+def _rankings(vectors: Vectors) -> list[NDArray[np.int64]]:
+    lengths = np.array([len(v) for v in vectors])
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    tokens = np.concatenate(list(vectors))
+    scores = unit_scores(tokens, np.ones(len(tokens), dtype=np.float32), offsets[:-1], Ragged(tokens, offsets))
+    np.fill_diagonal(scores, -np.inf)
+    return [top_k(column, TOP) for column in np.ascontiguousarray(scores.T)]
+
+

@@ -1,0 +1,124 @@
+"""The export from end to end: every step named, in order, each resumable, the artefact published at the very end."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tesserank.artifact.layout import Layout
+from tesserank.encoding.template import Template
+from tesserank.encoding.tokenizer import TextTokenizer
+from tesserank.errors import DataError
+from tesserank.segments.config import SegmentsConfig, load_segments
+from tesserank_export.catalog import Catalog, read_catalog
+from tesserank_export.checkpoint import Checkpoint, Projection, resolve_checkpoint
+from tesserank_export.encoder_steps import EncoderSteps
+from tesserank_export.events import Events, read_events
+from tesserank_export.index_steps import IndexSteps
+from tesserank_export.options import ExportOptions
+from tesserank_export.publish import publish_artifact
+from tesserank_export.steps import Steps
+
+_VERSIONED = ("tesserank", "torch", "transformers", "onnx", "onnxruntime", "numpy", "scikit-learn", "gensim")
+
+
+class Export:
+    """One export. ``run`` returns the directory of the published artefact; ``steps.seconds`` tells what it cost."""
+
+    def __init__(self, options: ExportOptions, console: Console) -> None:
+        self._options = options
+        self.steps = Steps(options.work, console)
+        self._config = load_segments(options.segments) if options.segments else SegmentsConfig()
+
+    def run(self) -> Path:
+        """Raises DataError, ConfigError, ArtifactError or ParityError; the published artefact is then what it was."""
+        options = self._options
+        catalog = self._read_catalog()
+        events = self._read_events(catalog)
+        checkpoint = resolve_checkpoint(options.model)
+        self.steps.say(f"checkpoint: {checkpoint.name} ({checkpoint.digest})")
+
+        encoders = EncoderSteps(options, self.steps, checkpoint)
+        tokenizer_part = encoders.tokenizer()
+        tokenizer = TextTokenizer(Layout(tokenizer_part.parent).tokenizer)
+        items, truncated = self._tokenise(catalog, tokenizer, encoders.template)
+        backbone = encoders.backbone()
+        projection = encoders.projection(backbone, items)
+        encoder_part = encoders.encoder(backbone, projection, tokenizer_part)
+        parity = encoders.parity(projection, encoder_part, items)
+        cross_encoder_part = encoders.cross_encoder(backbone)
+        indexes = IndexSteps(options, self.steps, self._config, encoders.template, encoder_part)
+        index_part = indexes.index(catalog, events, items, tokenizer.vocabulary_size)
+        return publish_artifact(
+            store=options.store,
+            parts=(tokenizer_part, encoder_part, cross_encoder_part, index_part),
+            name=self._config.name,
+            segments=self._segments_text(),
+            precision=options.precision,
+            parity=parity,
+            provenance=self._provenance(catalog, events, checkpoint, projection, truncated),
+        )
+
+    def _read_catalog(self) -> Catalog:
+        options = self._options
+        catalog = read_catalog(options.catalog, options.id_field, options.text_field)
+        self.steps.say(f"catalogue: {len(catalog):,} items, {catalog.empty_texts:,} without text")
+        return catalog
+
+    def _read_events(self, catalog: Catalog) -> Events | None:
+        options = self._options
+        if options.events is None:
+            self.steps.say("events: none given, so there is no collaborative space")
+            return None
+        events = read_events(options.events, catalog, options.event_fields, options.unknown_events)
+        self.steps.say(
+            f"events: {len(events):,} of {len(events.users):,} users; {events.unknown_items:,} with unknown items skipped"
+        )
+        return events
+
+    def _tokenise(self, catalog: Catalog, tokenizer: TextTokenizer, template: Template) -> tuple[list[list[int]], int]:
+        """Token ids of every item, at most ``items.token_limit``; and how many tokens that left out."""
+        limit = min(self._config.items.token_limit, template.room(1))
+        ids = tokenizer.many(catalog.texts)
+        if not any(ids):
+            raise DataError(
+                f"none of the {len(catalog):,} items of {self._options.catalog} has a text: see --text-field"
+            )
+        truncated = sum(max(len(item) - limit, 0) for item in ids)
+        kept = sum(map(len, ids)) - truncated
+        self.steps.say(f"tokens: {kept:,}; {truncated:,} beyond items.token_limit = {limit} left out")
+        return [item[:limit] for item in ids], truncated
+
+    def _segments_text(self) -> str:
+        if self._options.segments:
+            return self._options.segments.read_text(encoding="utf-8")
+        return f"name = {json.dumps(self._config.name)}\n"
+
+    def _provenance(
+        self, catalog: Catalog, events: Events | None, checkpoint: Checkpoint, projection: Projection, truncated: int
+    ) -> dict[str, Any]:
+        options = self._options
+        interactions = events and {
+            "events": len(events),
+            "users": len(events.users),
+            "unknown_items": events.unknown_items,
+        }
+        return {
+            "model": {"name": checkpoint.name, "digest": checkpoint.digest, "projection": projection.source},
+            "catalog": {
+                "items": len(catalog),
+                "sha256": catalog.sha256,
+                "empty_texts": catalog.empty_texts,
+                "truncated_tokens": truncated,
+            },
+            "events": interactions,
+            "settings": {"dim": options.dim, "collaborative_dim": options.collaborative_dim, "seed": options.seed},
+            "tolerances": {name: asdict(tolerance) for name, tolerance in options.tolerances.items()},
+            "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONED}},
+        }

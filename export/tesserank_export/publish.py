@@ -1,0 +1,50 @@
+"""Putting finished parts together as one artefact, and making it the current one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tesserank.artifact.files import link_or_copy, new_directory, read_json, write_json
+from tesserank.artifact.layout import Layout
+from tesserank.artifact.manifest import Manifest, list_files
+from tesserank.artifact.store import publish
+from tesserank_export.steps import digest_of
+
+
+def publish_artifact(
+    store: Path,
+    parts: Sequence[Path],
+    name: str,
+    segments: str,
+    precision: str,
+    parity: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> Path:
+    """Link ``parts`` (directories named as parts are), under an id that is the hash of their content, and publish.
+
+    ``segments`` is the text of the segments file. Returns the artefact's directory.
+    """
+    content = {part.name: {path: entry.sha256 for path, entry in list_files(part).items()} for part in parts}
+    artifact_id = digest_of([content, segments, precision])
+    target = store / artifact_id
+    with new_directory(target) as scratch:
+        for part in parts:
+            for path in sorted(part.rglob("*")):
+                if path.is_file():
+                    link_or_copy(path, scratch / part.name / path.relative_to(part))
+        layout = Layout(scratch)
+        layout.segments.write_text(segments, encoding="utf-8")
+        write_json(layout.parity, parity)
+        Manifest(
+            artifact_id=artifact_id,
+            name=name,
+            encoder_id=read_json(layout.encoder_meta)["encoder_id"],
+            index_id=read_json(layout.index / "index.json")["index_id"],
+            precision=precision,
+            files=list_files(scratch),
+            provenance=provenance,
+        ).write(layout.manifest)
+    publish(store, artifact_id)
+    return target

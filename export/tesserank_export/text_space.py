@@ -1,0 +1,107 @@
+"""The text space of the index: token vectors of every item, IDF weights, optional pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+
+from tesserank.encoding.batch import Encode, encode_composed
+from tesserank.encoding.template import Template
+from tesserank.index import Space
+from tesserank.maxsim.cpu import unit_scores
+from tesserank.maxsim.ragged import Ragged
+from tesserank.segments.config import TEXT_SPACE
+
+SHARD_ITEMS = 1024
+_ROWS = 32  # a call of the encoder
+TokenIds = Sequence[Sequence[int]]
+
+
+def inverse_document_frequency(items: TokenIds, vocabulary: int) -> NDArray[np.float32]:
+    """IDF of every token id, float32 [vocabulary], as BM25 has it: ``ln(1 + (N - n + 0.5) / (n + 0.5))``.
+
+    Robertson and Zaragoza, "The Probabilistic Relevance Framework" (2009), eq. 3.3, with Lucene's 1 + inside the
+    logarithm, which keeps it above 0.
+    """
+    counts = np.zeros(vocabulary, dtype=np.int64)
+    for item in items:
+        counts[np.unique(np.asarray(item, dtype=np.int64))] += 1
+    return np.log1p((len(items) - counts + 0.5) / (counts + 0.5)).astype(np.float32)
+
+
+def encode_shard(items: TokenIds, template: Template, encode: Encode, path: Path) -> None:
+    """Encode the token ids of some items and save their vectors, float16 [T, d], to a .npy file.
+
+    An item without tokens has no vectors here.
+    """
+    inputs = [template.compose([item]) for item in items if item]
+    vectors = encode_composed(inputs, template, encode, _ROWS)
+    np.save(path, np.concatenate(vectors).astype(np.float16) if vectors else np.empty((0, 0), dtype=np.float16))
+
+
+def text_space(items: TokenIds, shards: Sequence[Path], dim: int, idf: NDArray[np.float32], pooling: int) -> Space:
+    """Put the shards together, pool if asked, and measure the scale. An item without tokens gets one zero vector."""
+    loaded = [shard for shard in map(np.load, shards) if len(shard)]
+    tokens = np.concatenate(loaded) if loaded else np.empty((0, dim), dtype=np.float16)
+    vectors: list[NDArray[np.float16]] = []
+    weights: list[NDArray[np.float32]] = []
+    start = 0
+    for item in items:
+        own = tokens[start : start + len(item)]
+        start += len(item)
+        if not len(own):
+            own_weights = np.ones(1, dtype=np.float32)
+            own = np.zeros((1, dim), dtype=np.float16)
+        else:
+            own_weights = idf[np.asarray(item)]
+            if pooling > 1:
+                own, own_weights = _pool(own, own_weights, pooling)
+        vectors.append(own)
+        weights.append(own_weights)
+    offsets = np.concatenate([[0], np.cumsum([len(v) for v in vectors])]).astype(np.int64)
+    ragged, flat = Ragged(np.concatenate(vectors), offsets), np.concatenate(weights)
+    return Space(TEXT_SPACE, ragged, flat, space_scale(ragged, flat))
+
+
+def space_scale(
+    items: Ragged, weights: NDArray[np.float32], seed: int = 0, segments: int = 128, candidates: int = 512
+) -> float:
+    """1 / standard deviation of the score of random items as segments with random other items.
+
+    Scores of different spaces are comparable once each is divided by its own spread. 1.0 for a space without any.
+    """
+    rng = np.random.default_rng(seed)
+    known = np.flatnonzero(np.maximum.reduceat(np.abs(items.vectors).max(axis=1), items.offsets[:-1]) > 0)
+    if len(known) < 2:
+        return 1.0
+    queries = rng.choice(known, min(segments, len(known)), replace=False)
+    others = rng.choice(known, min(candidates, len(known)), replace=False)
+    taken = items.take(queries)
+    raw = np.concatenate([weights[items.offsets[row] : items.offsets[row + 1]] for row in queries])
+    starts = taken.offsets[:-1]
+    totals = np.repeat(np.maximum(np.add.reduceat(raw, starts), 1e-12), taken.lengths)
+    targets = items.take(others)
+    scores = unit_scores(taken.vectors.astype(np.float32), (raw / totals).astype(np.float32), starts, targets)
+    spread = float(scores[others[:, None] != queries[None, :]].std())
+    return 1.0 / spread if spread > 0 else 1.0
+
+
+def _pool(
+    vectors: NDArray[np.float16], weights: NDArray[np.float32], factor: int
+) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    """Token pooling (Clavié, Chaffin and Adams, 2024, arXiv:2409.14683): Ward clusters, mean vectors, summed weights."""
+    wanted = -(-len(vectors) // factor)
+    if wanted >= len(vectors):
+        return vectors, weights
+    labels = fcluster(linkage(vectors.astype(np.float64), method="ward"), wanted, criterion="maxclust") - 1
+    clusters = int(labels.max()) + 1
+    pooled = np.zeros((clusters, vectors.shape[1]))
+    np.add.at(pooled, labels, vectors.astype(np.float64))
+    pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
+    return pooled.astype(np.float16), np.bincount(labels, weights=weights).astype(np.float32)
+
+

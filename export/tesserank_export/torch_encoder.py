@@ -1,0 +1,26 @@
+"""The checkpoint in torch with its projection: what the exported graphs are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tesserank.encoding.template import Composed
+from tesserank_export.checkpoint import Checkpoint, Projection
+from tesserank_export.graph import Backbone
+
+
+def torch_encode(checkpoint: Checkpoint, projection: Projection, inputs: Sequence[Composed]) -> list[NDArray[np.float32]]:
+    """Token vectors of each input, float32 [n, d], one input at a time and without padding."""
+    backbone = Backbone(checkpoint)
+    weight, bias = torch.from_numpy(projection.weight), torch.from_numpy(projection.bias)
+    vectors = []
+    with torch.inference_mode():
+        for composed in inputs:
+            ids = torch.from_numpy(composed.input_ids)[None]
+            hidden = backbone(ids, torch.ones_like(ids))[0][torch.from_numpy(composed.kept)]
+            vectors.append(torch.nn.functional.normalize(hidden @ weight + bias, dim=-1, eps=1e-12).numpy())
+    return vectors

@@ -1,0 +1,7 @@
+"""``python -m tesserank``."""
+
+import sys
+
+from tesserank.cli import main
+
+sys.exit(main())

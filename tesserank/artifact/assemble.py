@@ -1,0 +1,70 @@
+"""The model repository that a server loads: the tracked folders and, beside each model's code, the parts it needs."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from pathlib import Path
+
+from tesserank.artifact.files import link_or_copy, new_directory
+from tesserank.artifact.layout import (
+    CROSS_ENCODER_PART,
+    ENCODER_PART,
+    INDEX_PART,
+    MANIFEST,
+    SEGMENTS,
+    TOKENIZER_PART,
+    Layout,
+)
+from tesserank.artifact.manifest import load_manifest
+from tesserank.errors import ArtifactError
+
+VERSION = "1"
+ARTIFACT = "artifact"  # the folder beside model.py
+PARTS_OF_MODEL = {
+    "segment_encoder": (ENCODER_PART,),
+    "segment_embedder": (TOKENIZER_PART, INDEX_PART),
+    "segmented_maxsim": (INDEX_PART,),
+    "cross_encoder": (CROSS_ENCODER_PART, TOKENIZER_PART),
+    "recommend": (),
+}
+_WARMUP_TEXT = b"warm up"
+
+
+def assemble(tracked: Path, artifact: Path, target: Path) -> None:
+    """Build ``target`` from the tracked repository and a verified artefact, in one step: the old one stays till then.
+
+    Large files are hard links. Raises ArtifactError if the artefact is not sound or the tracked repository lacks a
+    model.
+    """
+    parts = sorted({part for needed in PARTS_OF_MODEL.values() for part in needed})
+    manifest = load_manifest(artifact, parts)
+    with new_directory(target) as scratch:
+        for model, needed in PARTS_OF_MODEL.items():
+            if not (tracked / model / "config.pbtxt").is_file():
+                raise ArtifactError(f"{tracked / model} holds no config.pbtxt: is {tracked} the model repository?")
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(tracked / model, scratch / model, ignore=ignore)
+            version = scratch / model / VERSION
+            version.mkdir(exist_ok=True)  # an ensemble's is empty, and git keeps no empty folders
+            if needed:
+                _link_parts(artifact, version / ARTIFACT, needed)
+        _write_warmup(scratch / "cross_encoder" / "warmup" / "text")
+        # where an ONNX Runtime or TensorRT backend looks for it
+        graph = Layout(artifact).encoder(manifest.precision)
+        link_or_copy(graph, scratch / "segment_encoder" / VERSION / "model.onnx")
+
+
+def _write_warmup(path: Path) -> None:
+    """The input_data_file of a model_warmup: one BYTES element as Triton serialises it, its length in front."""
+    path.parent.mkdir()
+    path.write_bytes(struct.pack("<I", len(_WARMUP_TEXT)) + _WARMUP_TEXT)
+
+
+def _link_parts(artifact: Path, target: Path, parts: tuple[str, ...]) -> None:
+    for name in (MANIFEST, SEGMENTS):
+        link_or_copy(artifact / name, target / name)
+    for part in parts:
+        for path in sorted((artifact / part).rglob("*")):
+            if path.is_file():
+                link_or_copy(path, target / path.relative_to(artifact))

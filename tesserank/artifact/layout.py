@@ -1,0 +1,64 @@
+"""Where everything in an artefact lies. The only place that spells a path of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+SEGMENTS = "segments.toml"
+PARITY = "parity.json"
+# A part is what a model of the repository needs or does not need, as a whole.
+TOKENIZER_PART = "tokenizer"
+ENCODER_PART = "encoder"
+CROSS_ENCODER_PART = "cross_encoder"
+INDEX_PART = "index"
+PARTS = (TOKENIZER_PART, ENCODER_PART, CROSS_ENCODER_PART, INDEX_PART)
+PRECISIONS = ("fp32", "int8")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An artefact's files under its root, which may hold only some of the parts."""
+
+    root: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / MANIFEST
+
+    @property
+    def segments(self) -> Path:
+        return self.root / SEGMENTS
+
+    @property
+    def parity(self) -> Path:
+        return self.root / PARITY
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.root / TOKENIZER_PART / "tokenizer.json"
+
+    @property
+    def template(self) -> Path:
+        return self.root / TOKENIZER_PART / "template.json"
+
+    def encoder(self, precision: str) -> Path:
+        return self.root / ENCODER_PART / f"model.{precision}.onnx"
+
+    @property
+    def encoder_meta(self) -> Path:
+        return self.root / ENCODER_PART / "encoder.json"
+
+    def cross_encoder(self, precision: str) -> Path:
+        return self.root / CROSS_ENCODER_PART / f"model.{precision}.onnx"
+
+    @property
+    def index(self) -> Path:
+        return self.root / INDEX_PART
+
+    def is_valid(self) -> bool:
+        """Whether a whole artefact lies here, by its files' presence; ``load_manifest`` checks their content."""
+        wanted = [self.manifest, self.segments, self.tokenizer, self.template, self.encoder_meta]
+        wanted += [self.encoder(p) for p in PRECISIONS] + [self.cross_encoder(p) for p in PRECISIONS]
+        return all(path.is_file() for path in wanted) and self.index.is_dir()

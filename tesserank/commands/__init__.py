@@ -1,0 +1,1 @@
+"""One module a command of the CLI: add_arguments(parser), run(args) -> exit status."""

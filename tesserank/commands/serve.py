@@ -1,0 +1,92 @@
+"""Serve a model repository with Triton until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from tesserank.errors import ServerError
+from tesserank.server.doctor import canary
+from tesserank.server.launcher import TritonServer
+
+DEFAULT_REPOSITORY = Path("build/model_repository")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``tesserank serve``."""
+    parser.add_argument("--model-repository", type=Path, default=DEFAULT_REPOSITORY, metavar="DIR")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--http-port", type=int, default=8000, help="0 is any free port (default: %(default)s)")
+    parser.add_argument("--grpc-port", type=int, default=8001, help="0 is any free port (default: %(default)s)")
+    parser.add_argument("--metrics-port", type=int, default=8002, help="0 is any free port (default: %(default)s)")
+    parser.add_argument("--model-config-name", metavar="NAME", help="load the variant configs/NAME.pbtxt of the models")
+    parser.add_argument("--tritonserver", type=Path, metavar="PATH", help="the server to run (default: searched for)")
+    parser.add_argument("--log-file", type=Path, metavar="FILE", help="the server's output (default: a temporary file)")
+    parser.add_argument("--ready-timeout", type=float, default=120.0, metavar="S", help="seconds until it must answer")
+    parser.add_argument("--exit-timeout", type=int, default=5, metavar="S", help="seconds for requests in flight")
+    parser.add_argument("--log-verbose", type=int, default=0, metavar="LEVEL", help="Triton's verbosity")
+    parser.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="let the embedded Triton 24.10, which has known vulnerabilities, listen on other than loopback addresses",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the server; returns 0 when it was asked to stop. Raises ServerError when it does not start, or dies."""
+    console = Console()
+    # A service manager's SIGTERM takes the way of Ctrl-C, through every `finally`.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        server = _configure(args)
+        started = time.monotonic()
+        console.print(f"starting Triton on {args.model_repository} …")
+        with server:
+            _await_pipeline(server, timeout_s=max(1.0, args.ready_timeout - (time.monotonic() - started)))
+            _announce(console, server, time.monotonic() - started)
+            server.wait()
+            raise server.failure()
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _configure(args: argparse.Namespace) -> TritonServer:
+    return TritonServer(
+        args.model_repository,
+        host=args.host,
+        http_port=args.http_port,
+        grpc_port=args.grpc_port,
+        metrics_port=args.metrics_port,
+        log_file=args.log_file,
+        model_config_name=args.model_config_name,
+        tritonserver=args.tritonserver,
+        ready_timeout_s=args.ready_timeout,
+        exit_timeout_s=args.exit_timeout,
+        log_verbose=args.log_verbose,
+        allow_remote=args.allow_remote,
+    )
+
+
+def _await_pipeline(server: TritonServer, timeout_s: float) -> None:
+    # READY says that the models are loaded; only an answer says that they work together.
+    try:
+        canary(server.urls.grpc, timeout_s)
+    except ServerError as error:
+        if server.returncode is not None:
+            raise server.failure() from error
+        raise ServerError(f"{error}\nThe whole log: {server.log_file}") from error
+
+
+def _announce(console: Console, server: TritonServer, seconds: float) -> None:
+    urls = server.urls
+    console.print(f"ready: the whole pipeline answers ({seconds:.1f} s)")
+    for name, value in (("gRPC", urls.grpc), ("HTTP", urls.http), ("metrics", urls.metrics), ("log", server.log_file)):
+        console.print(f"  {name:8} {value}", highlight=False, soft_wrap=True)
+    console.print("Ctrl-C stops it")

@@ -1,0 +1,52 @@
+"""Running ONNX graphs on the CPU with ONNX Runtime, as the embedded server does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from tesserank.errors import ArtifactError
+from tesserank.protocol import SEGMENT_ENCODER
+
+_IDS, _MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
+
+
+class OnnxEngine:
+    """A graph of ids and mask, both int64 [rows, L], to one output [rows, ...].
+
+    ``row_by_row``: run every row alone. Dynamic int8 takes its activations' scale from the whole batch, so that a
+    row's result would depend on its neighbours, and a cached segment on whom it happened to be encoded with. Alone, a
+    row's result is a function of the row. float32 gives the same bits either way.
+    """
+
+    def __init__(self, path: Path, threads: int, row_by_row: bool = False) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # Spinning threads would take the cores from the other models of the server.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises classes of its own for every kind of broken file
+            raise ArtifactError(f"{path} cannot be loaded ({error}): rebuild it with make export") from error
+        self._row_by_row = row_by_row
+
+    @classmethod
+    def for_precision(cls, path: Path, precision: str, threads: int) -> OnnxEngine:
+        """The engine as it is served: int8 runs row by row."""
+        return cls(path, threads, row_by_row=precision == "int8")
+
+    def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        if not self._row_by_row:
+            return self._run(input_ids, attention_mask)
+        rows = [self._run(input_ids[i : i + 1], attention_mask[i : i + 1]) for i in range(len(input_ids))]
+        return np.concatenate(rows)
+
+    def _run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        outputs: list[Any] = self._session.run(None, {_IDS: input_ids, _MASK: attention_mask})
+        result: NDArray[np.float32] = outputs[0]
+        return result

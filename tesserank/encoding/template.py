@@ -1,0 +1,92 @@
+"""How token ids become the encoder's input, and which of its output rows are kept.
+
+One composition for everything that is encoded, at export and at request time, is what makes a looked-up item equal to
+an encoded one: special tokens in front, behind and between, parts in order, and only the parts' own rows kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One input of the encoder.
+
+    ``input_ids`` int64 [L]; ``kept`` int64 [n], the positions of the parts' own tokens; ``groups`` int32 [n], the part
+    that each of them came from.
+    """
+
+    input_ids: NDArray[np.int64]
+    kept: NDArray[np.int64]
+    groups: NDArray[np.int32]
+
+    @property
+    def kept_ids(self) -> NDArray[np.int64]:
+        """The parts' own token ids, int64 [n]."""
+        return self.input_ids[self.kept]
+
+
+@dataclass(frozen=True)
+class Template:
+    """The special tokens of a checkpoint's tokenizer, and the longest input of its encoder, in tokens."""
+
+    prefix: tuple[int, ...]
+    separator: tuple[int, ...]
+    suffix: tuple[int, ...]
+    pad: int
+    max_tokens: int
+
+    def room(self, parts: int) -> int:
+        """How many tokens of their own ``parts`` parts may have in one input."""
+        return self.max_tokens - len(self.prefix) - len(self.suffix) - max(parts - 1, 0) * len(self.separator)
+
+    def compose(self, parts: Sequence[Sequence[int]]) -> Composed:
+        """Join the token ids of one or more parts. Raises ValueError if they do not fit ``max_tokens``."""
+        own = sum(len(part) for part in parts)
+        if own > self.room(len(parts)):
+            raise ValueError(
+                f"{own} tokens in {len(parts)} parts, but the encoder has room for {self.room(len(parts))}"
+            )
+        ids: list[int] = list(self.prefix)
+        kept: list[int] = []
+        groups: list[int] = []
+        for group, part in enumerate(parts):
+            if group:
+                ids.extend(self.separator)
+            kept.extend(range(len(ids), len(ids) + len(part)))
+            groups.extend([group] * len(part))
+            ids.extend(int(token) for token in part)
+        ids.extend(self.suffix)
+        return Composed(
+            np.asarray(ids, dtype=np.int64), np.asarray(kept, dtype=np.int64), np.asarray(groups, dtype=np.int32)
+        )
+
+
+# Few enough that concurrent inputs often share one, close enough (at most a factor 1.5) that little is padding.
+LENGTH_BUCKETS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+
+
+def length_bucket(length: int, max_tokens: int) -> int:
+    """The padded length of an input: the next of LENGTH_BUCKETS, at most ``max_tokens``.
+
+    The dynamic batcher merges only identical shapes, so there must be few of them.
+    """
+    if length > max_tokens:
+        raise ValueError(f"{length} tokens, but the encoder takes at most {max_tokens}")
+    bucket = next((bucket for bucket in LENGTH_BUCKETS if bucket >= length), max_tokens)
+    return min(bucket, max_tokens)
+
+
+def pad_rows(rows: Sequence[NDArray[np.int64]], length: int, pad: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Stack inputs of at most ``length`` tokens: ids and attention mask, both int64 [rows, length]."""
+    ids = np.full((len(rows), length), pad, dtype=np.int64)
+    mask = np.zeros((len(rows), length), dtype=np.int64)
+    for row, tokens in enumerate(rows):
+        ids[row, : len(tokens)] = tokens
+        mask[row, : len(tokens)] = 1
+    return ids, mask

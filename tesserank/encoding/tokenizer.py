@@ -1,0 +1,37 @@
+"""Text to token ids, by the checkpoint's own tokenizer.json; special tokens are left to the Template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+
+class TextTokenizer:
+    """Token ids of texts, without special tokens, padding or truncation."""
+
+    def __init__(self, tokenizer_json: Path) -> None:
+        self._tokenizer = Tokenizer.from_file(str(tokenizer_json))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+
+    @property
+    def vocabulary_size(self) -> int:
+        """One above the largest token id."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    def __call__(self, text: str) -> list[int]:
+        """Token ids of one text."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def many(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of many texts, tokenised in parallel."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
+        """Ids and type ids of a text pair with the tokenizer's own special tokens, as a cross-encoder reads it."""
+        encoding = self._tokenizer.encode(first, second, add_special_tokens=True)
+        return encoding.ids, encoding.type_ids

@@ -1,0 +1,49 @@
+"""Items' token vectors as one matrix with offsets: no padding is stored, so none can win a maximum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """``vectors`` [T, d] of any float type; item i has rows ``offsets[i]:offsets[i + 1]``; ``offsets`` int64 [N + 1]."""
+
+    vectors: NDArray[Any]
+    offsets: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if len(self.offsets) == 0 or self.offsets[0] != 0 or self.offsets[-1] != len(self.vectors):
+            ends = "none" if len(self.offsets) == 0 else f"{self.offsets[0]}..{self.offsets[-1]}"
+            raise ValueError(f"offsets {ends} do not span the {len(self.vectors)} vectors")
+        if np.any(np.diff(self.offsets) < 0):
+            raise ValueError("offsets decrease")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Vectors of each item, int64 [N]."""
+        return np.diff(self.offsets)
+
+    def item(self, row: int) -> NDArray[Any]:
+        """One item's vectors, [M, d], a view."""
+        return self.vectors[self.offsets[row] : self.offsets[row + 1]]
+
+    def take(self, rows: NDArray[np.int64]) -> Ragged:
+        """The items of ``rows``, copied, in that order."""
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        gather = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        return Ragged(self.vectors[gather], offsets)
+
+    @staticmethod
+    def from_padded(vectors: NDArray[Any], mask: NDArray[np.bool_]) -> Ragged:
+        """From padded vectors [N, M, d] and a mask [N, M] of the real ones."""
+        offsets = np.concatenate([[0], np.cumsum(mask.sum(axis=1))]).astype(np.int64)
+        return Ragged(vectors[mask], offsets)

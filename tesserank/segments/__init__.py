@@ -1,0 +1,1 @@
+"""Segments: what a user's context is cut into, and by which rules."""

@@ -1,0 +1,53 @@
+"""The cross-encoder's side of the comparison, batched as well as pairs can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tesserank.encoding.batch import Encode
+from tesserank.encoding.template import Template, pad_rows
+from tesserank.encoding.tokenizer import TextTokenizer
+from tesserank.serving.request import decode_text
+
+
+class PairScorer:
+    """Scores (history, item) text pairs with one forward pass each; ``score_pairs`` maps ids and mask to [rows]."""
+
+    def __init__(self, tokenizer: TextTokenizer, template: Template, score_pairs: Encode, max_rows: int) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+        self._score_pairs = score_pairs
+        self._max_rows = max_rows
+
+    def score(self, histories: Sequence[bytes], candidates: Sequence[Sequence[bytes]]) -> NDArray[np.float32]:
+        """Scores of B histories with their N candidates each, float32 [B, N]; 0 where a candidate is "" (padding).
+
+        Raises InvalidArgumentError for a text that is not UTF-8.
+        """
+        scores = np.zeros((len(histories), len(candidates[0]) if candidates else 0), dtype=np.float32)
+        pairs: list[NDArray[np.int64]] = []
+        places: list[tuple[int, int]] = []
+        for row, (history, texts) in enumerate(zip(histories, candidates, strict=True)):
+            first = self._tokenizer(decode_text(history, "HISTORY_TEXT", row))
+            for column, text in enumerate(texts):
+                if text:
+                    second = self._tokenizer(decode_text(text, "CANDIDATE_TEXTS", row))
+                    pairs.append(self._compose(first, second))
+                    places.append((row, column))
+        # Neighbours in length share a batch, padded only to the longest of it: the least padding there can be.
+        order = sorted(range(len(pairs)), key=lambda i: len(pairs[i]))
+        for start in range(0, len(order), self._max_rows):
+            chunk = order[start : start + self._max_rows]
+            inputs = pad_rows([pairs[i] for i in chunk], len(pairs[chunk[-1]]), self._template.pad)
+            for i, score in zip(chunk, self._score_pairs(*inputs), strict=True):
+                scores[places[i]] = score
+        return scores
+
+    def _compose(self, history: list[int], item: list[int]) -> NDArray[np.int64]:
+        """A history that does not fit loses its oldest tokens."""
+        item = item[: self._template.room(2)]
+        room = self._template.room(2) - len(item)
+        return self._template.compose([history[len(history) - room :] if len(history) > room else history, item]).input_ids

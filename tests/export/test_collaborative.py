@@ -1,0 +1,203 @@
+"""The collaborative space: the held-out metric against a naive one, and embeddings that find planted structure."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tesserank_export.catalog import read_catalog
+from tesserank_export.collaborative import METHODS, fit_collaborative, next_item_ndcg
+from tesserank_export.collaborative.factorisation import unit_rows
+from tesserank_export.events import Events, read_events
+from tesserank_export.heldout import hold_out_last, ndcg_at_k, recall_at_k, target_ranks
+
+REAL_DATA = Path(__file__).parents[3] / "shared" / "data"
+N_GROUPS, GROUP_SIZE = 4, 12
+
+
+def events_of(histories: Sequence[Sequence[int]]) -> Events:
+    user = np.repeat(np.arange(len(histories)), [len(history) for history in histories]).astype(np.int32)
+    item = np.array(list(itertools.chain(*histories)), dtype=np.int32)
+    zeros = np.zeros(len(item), dtype=np.int32)
+    users = tuple(map(str, range(len(histories))))
+    return Events(users, ("",), user, item, np.arange(len(item), dtype=np.int64), zeros)
+
+
+@pytest.fixture(scope="module")
+def grouped() -> Events:
+    """200 users, each at home in one of four groups of twelve items; items 48 and 49 are met by nobody."""
+    rng = np.random.default_rng(0)
+    return events_of([rng.permutation(GROUP_SIZE)[:8] + GROUP_SIZE * (user % N_GROUPS) for user in range(200)])
+
+
+N_ITEMS = N_GROUPS * GROUP_SIZE + 2
+GROUP = np.arange(N_GROUPS * GROUP_SIZE) // GROUP_SIZE
+
+
+def naive_gain(scores: Sequence[float], target: int, history: set[int], k: int) -> tuple[float, float]:
+    """NDCG@k and recall@k of one user, averaged over every order that the ties allow."""
+    items = [item for item in range(len(scores)) if item not in history]
+    ranks = []
+    for order in itertools.permutations(items):
+        if all(scores[left] >= scores[right] for left, right in itertools.pairwise(order)):
+            ranks.append(order.index(target) + 1)
+    gains = [1 / math.log2(rank + 1) if rank <= k else 0.0 for rank in ranks]
+    return sum(gains) / len(gains), sum(rank <= k for rank in ranks) / len(ranks)
+
+
+@given(
+    scores=st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=3, max_size=6),
+    target=st.integers(0, 2),
+    k=st.integers(1, 6),
+    data=st.data(),
+)
+def test_metrics_equal_the_average_over_all_orders_of_the_ties(
+    scores: list[float], target: int, k: int, data: st.DataObject
+) -> None:
+    others = [item for item in range(len(scores)) if item != target]
+    history = data.draw(st.sets(st.sampled_from(others), max_size=2))
+    better, tied = target_ranks(
+        np.array([scores], dtype=np.float32),
+        np.array([target], dtype=np.int32),
+        (np.array(sorted(history), dtype=np.int32),),
+    )
+    ndcg, recall = naive_gain(scores, target, history, k)
+    assert ndcg_at_k(better, tied, k)[0] == pytest.approx(ndcg)
+    assert recall_at_k(better, tied, k)[0] == pytest.approx(recall)
+
+
+def test_scores_that_are_not_numbers_are_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        target_ranks(np.array([[np.nan, 0.0]], dtype=np.float32), np.array([0], dtype=np.int32), (np.array([1]),))
+
+
+def test_the_last_new_item_of_every_user_leaves_the_training_log() -> None:
+    # User 0 comes back to item 1 after meeting 2, and to 2 at the end; user 1 has too few items; user 2 repeats.
+    held = hold_out_last(events_of([[0, 1, 2, 1, 2], [3, 4], [5, 5, 3, 4]]), max_users=10, seed=0)
+    assert held.users.tolist() == [0, 2]
+    assert held.targets.tolist() == [2, 4]
+    assert [history.tolist() for history in held.histories] == [[0, 1], [5, 3]]
+    assert [history.tolist() for history in held.train.histories()] == [[0, 1, 1], [3, 4], [5, 5, 3]]
+
+
+def test_sampling_users_hides_the_items_of_the_others_too() -> None:
+    events = events_of([[user, user + 1, user + 2] for user in range(20)])
+    first, again, other = (hold_out_last(events, max_users=5, seed=seed) for seed in (1, 1, 2))
+    assert len(first.train) == len(events) - 20
+    assert len(first.users) == 5
+    assert first.users.tolist() == again.users.tolist() != other.users.tolist()
+
+
+def test_an_oracle_scores_one_and_a_space_of_equals_scores_chance() -> None:
+    held = hold_out_last(events_of([[0, 1, 2], [3, 4, 5], [0, 1, 2]]), max_users=10, seed=0)
+    oracle = np.repeat(np.eye(2, dtype=np.float32), 3, axis=0)  # items 0 to 2 alike, 3 to 5 alike
+    assert next_item_ndcg(oracle, held) == 1.0
+    # Four items are left to rank, all tied: the target is at each of the ranks 1 to 4 as often.
+    chance = sum(1 / math.log2(rank + 1) for rank in range(1, 5)) / 4
+    assert next_item_ndcg(np.ones((6, 2), dtype=np.float32), held) == pytest.approx(chance)
+
+
+def test_recent_items_weigh_more_than_old_ones() -> None:
+    held = hold_out_last(events_of([[0, 1, 2]]), max_users=1, seed=0)
+    old, recent = np.eye(2, dtype=np.float32)
+    assert next_item_ndcg(np.stack([old, recent, recent, old]), held) == 1.0
+    assert next_item_ndcg(np.stack([old, recent, old, recent]), held) < 1.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_items_of_one_group_lie_together_and_items_of_none_are_zero(grouped: Events, method: str) -> None:
+    vectors = METHODS[method](grouped, N_ITEMS, 8, 0)
+    assert vectors.shape == (N_ITEMS, 8)
+    assert vectors.dtype == np.float32
+    assert not vectors[-2:].any()
+    known = vectors[:-2]
+    np.testing.assert_allclose(np.linalg.norm(known, axis=1), 1.0, atol=1e-5)
+    cosines = known @ known.T - 2 * np.eye(len(known))
+    assert (GROUP[cosines.argmax(axis=1)] == GROUP).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_space_wider_than_the_catalogue_is_padded(method: str) -> None:
+    vectors = METHODS[method](events_of([[0, 1], [1, 0]]), 3, 16, 0)
+    assert vectors.shape == (3, 16)
+    assert np.isfinite(vectors).all()
+    assert not vectors[2].any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_users_with_one_event_each_do_not_break_a_fit(method: str) -> None:
+    assert np.isfinite(METHODS[method](events_of([[0], [1], [1]]), 2, 4, 0)).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_vectors_whatever_the_hash_seed(method: str) -> None:
+    program = (
+        "import numpy as np, sys, zlib\n"
+        "from tesserank_export.collaborative import METHODS\n"
+        "from tesserank_export.events import Events\n"
+        "i = np.arange(300, dtype=np.int32)\n"
+        "e = Events(tuple(map(str, range(30))), ('',), i // 10, i * i % 17, i.astype(np.int64), i * 0)\n"
+        f"print(zlib.crc32(METHODS[{method!r}](e, 17, 4, 3).tobytes()))"
+    )
+    environments = ({**os.environ, "PYTHONHASHSEED": seed} for seed in ("1", "2"))
+    first, second = (
+        subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True).stdout
+        for env in environments
+    )
+    assert first == second != ""
+
+
+def test_the_best_method_on_held_out_items_is_kept_and_fitted_on_everything(grouped: Events) -> None:
+    told: list[tuple[str, int, int]] = []
+    space = fit_collaborative(grouped, N_ITEMS, dim=8, seed=0, progress=lambda *step: told.append(step))
+    assert set(space.heldout) == set(METHODS)
+    assert space.heldout[space.method] == max(space.heldout.values())
+    assert space.heldout_users == 200
+    # Nine of a group's twelve items are new to a user who has seen seven: chance within the group is about 0.59.
+    assert space.heldout[space.method] > 0.4
+    np.testing.assert_array_equal(space.vectors, METHODS[space.method](grouped, N_ITEMS, 8, 0))
+    assert [(done, total) for _, done, total in told] == [(step, len(METHODS) + 1) for step in range(len(METHODS) + 2)]
+
+
+def test_the_methods_are_not_fitted_on_what_they_are_checked_on() -> None:
+    # The target of every user occurs nowhere but as a target: no method can know it, so each gets what chance gives.
+    histories = [[0, 1, 2, 10 + user] for user in range(30)]
+    space = fit_collaborative(events_of(histories), 40, dim=4, seed=0)
+    chance = sum(1 / math.log2(rank + 1) for rank in range(1, 11)) / 37
+    assert space.heldout == {method: pytest.approx(chance) for method in METHODS}
+
+
+def test_without_users_to_check_on_the_factorisation_serves(caplog: pytest.LogCaptureFixture) -> None:
+    space = fit_collaborative(events_of([[0, 1], [1, 2]]), 3, dim=4, seed=0)
+    assert (space.method, dict(space.heldout), space.heldout_users) == ("factorisation", {}, 0)
+    assert "without a held-out check" in caplog.text
+
+
+def test_rows_of_nothing_but_rounding_become_zero() -> None:
+    rows = np.array([[3.0, 4.0], [1e-8, 0.0], [0.0, 0.0]], dtype=np.float32)
+    np.testing.assert_allclose(unit_rows(rows), [[0.6, 0.8], [0.0, 0.0], [0.0, 0.0]], rtol=1e-6)
+
+
+@pytest.mark.timeout(180)
+def test_real_histories_are_predicted_better_than_by_item_to_item_neighbours() -> None:
+    folder = REAL_DATA / "amazon_beauty"
+    if not folder.exists():
+        pytest.skip(f"{folder} is absent")
+    catalog = read_catalog(folder / "items.jsonl.gz")
+    events = read_events(folder / "events.csv.gz", catalog)
+    start = time.perf_counter()
+    space = fit_collaborative(events, len(catalog))
+    assert time.perf_counter() - start < 90  # about 20 s on two idle cores
+    assert space.heldout_users == 1_000
+    # ItemKNN on the last ten items reaches .045 on this protocol.
+    assert space.heldout[space.method] > 0.045
