@@ -13,6 +13,7 @@ from tesserank.errors import ConfigError, TesserankError
 
 # A command is a module with add_arguments(parser) and run(args) -> exit status; its docstring's first line is its help.
 _OWN = {name: f"tesserank.commands.{name}" for name in ("serve", "doctor", "recommend")}
+_EXTRAS = {"doctor": "serve", "recommend": "serve"}  # others: the extra of their own name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,8 +47,12 @@ def _add_command(commands: Any, name: str, module_name: str) -> None:
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
-        missing = f"not installed (no module {error.name}): pip install 'tesserank[{name}]'"
-        commands.add_parser(name, help=missing).set_defaults(run=lambda _: _not_installed(name, missing))
+        extra = _EXTRAS.get(name, name)
+        missing = f"not installed (no module {error.name}): pip install 'tesserank[{extra}]'"
+        # Without a prefix for options, whatever follows the command is swallowed, and what is missing gets said.
+        stub = commands.add_parser(name, help=missing, prefix_chars="\0", add_help=False)
+        stub.add_argument("ignored", nargs="*")
+        stub.set_defaults(run=lambda _: _not_installed(name, missing))
         return
     summary = (module.__doc__ or name).splitlines()[0]
     command = commands.add_parser(name, help=summary, description=module.__doc__)

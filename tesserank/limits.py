@@ -18,3 +18,4 @@ class Limits:
     max_excluded: int = 20_000  # of one user
     max_top_k: int = 1_000
     max_id_bytes: int = 256  # of one item id
+    max_weight: int = 1_000_000  # of one event or text; far below where float32 scores would overflow

@@ -1,1 +1,1 @@
-"""Build time: checkpoint + catalogue + events → ONNX graphs, item index, manifest. Nothing imports this at serving time."""
+"""Build time: checkpoint + catalogue + events → ONNX graphs, item index, manifest. Serving imports none of this."""

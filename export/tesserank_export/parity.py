@@ -1,10 +1,10 @@
 """Does the exported graph say what the checkpoint says? Errors, cosines, and whether the rankings agree.
 
-    ParityError
-    ├── ShapeError       outputs of another shape
-    ├── MaxErrorError    the largest absolute difference of a component is above its tolerance
-    ├── CosineError      the mean cosine of a token vector with its original is below its tolerance
-    └── AgreementError   the top-10 lists by MaxSim agree less than their tolerance
+ParityError
+├── ShapeError       outputs of another shape
+├── MaxErrorError    the largest absolute difference of a component is above its tolerance
+├── CosineError      the mean cosine of a token vector with its original is below its tolerance
+└── AgreementError   the top-10 lists by MaxSim agree less than their tolerance
 """
 
 from __future__ import annotations
@@ -106,16 +106,16 @@ def check(precision: str, parity: Parity, tolerance: Tolerance) -> None:
         message = f"{precision}: mean cosine {parity.mean_cosine:.5f}, at least {tolerance.mean_cosine} is asked"
         raise CosineError(f"{message}: {fix.format('mean_cosine')}")
     if not parity.top10_agreement >= tolerance.top10_agreement:
-        message = (
-            f"{precision}: top-{TOP} agreement {parity.top10_agreement:.3f}, at least {tolerance.top10_agreement} is asked"
-        )
+        found, asked = parity.top10_agreement, tolerance.top10_agreement
+        message = f"{precision}: top-{TOP} agreement {found:.3f}, at least {asked} is asked"
         raise AgreementError(f"{message}: {fix.format('top10_agreement')}")
 
 
 def _agreement(original: Vectors, exported: Vectors) -> float:
     """Mean overlap of the top-10 texts by MaxSim, every text a query, itself left out."""
     before, after = _rankings(original), _rankings(exported)
-    return float(np.mean([len(set(a) & set(b)) / len(a) for a, b in zip(before, after, strict=True) if len(a)] or [1.0]))
+    shares = [len(set(a) & set(b)) / len(a) for a, b in zip(before, after, strict=True) if len(a)]
+    return float(np.mean(shares)) if shares else 1.0  # a single text has nobody to be ranked
 
 
 def _rankings(vectors: Vectors) -> list[NDArray[np.int64]]:
@@ -125,5 +125,3 @@ def _rankings(vectors: Vectors) -> list[NDArray[np.int64]]:
     scores = unit_scores(tokens, np.ones(len(tokens), dtype=np.float32), offsets[:-1], Ragged(tokens, offsets))
     np.fill_diagonal(scores, -np.inf)
     return [top_k(column, TOP) for column in np.ascontiguousarray(scores.T)]
-
-

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,15 @@ from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.errors import DataError
 from tesserank.segments.config import SegmentsConfig, load_segments
 from tesserank_export.catalog import Catalog, read_catalog
-from tesserank_export.checkpoint import Checkpoint, Projection, resolve_checkpoint
+from tesserank_export.checkpoint import Checkpoint, resolve_checkpoint
 from tesserank_export.encoder_steps import EncoderSteps
 from tesserank_export.events import Events, read_events
+from tesserank_export.heads import Projection
 from tesserank_export.index_steps import IndexSteps
+from tesserank_export.leftovers import swept
 from tesserank_export.options import ExportOptions
 from tesserank_export.publish import publish_artifact
-from tesserank_export.steps import Steps
-
-_VERSIONED = ("tesserank", "torch", "transformers", "onnx", "onnxruntime", "numpy", "scikit-learn", "gensim")
+from tesserank_export.steps import Steps, library_versions
 
 
 class Export:
@@ -38,12 +37,15 @@ class Export:
 
     def run(self) -> Path:
         """Raises DataError, ConfigError, ArtifactError or ParityError; the published artefact is then what it was."""
-        options = self._options
         catalog = self._read_catalog()
         events = self._read_events(catalog)
-        checkpoint = resolve_checkpoint(options.model)
+        checkpoint = resolve_checkpoint(self._options.model)
         self.steps.say(f"checkpoint: {checkpoint.name} ({checkpoint.digest})")
+        with swept(self._options.work, self._options.store):
+            return self._build(catalog, events, checkpoint)
 
+    def _build(self, catalog: Catalog, events: Events | None, checkpoint: Checkpoint) -> Path:
+        options = self._options
         encoders = EncoderSteps(options, self.steps, checkpoint)
         tokenizer_part = encoders.tokenizer()
         tokenizer = TextTokenizer(Layout(tokenizer_part.parent).tokenizer)
@@ -77,9 +79,8 @@ class Export:
             self.steps.say("events: none given, so there is no collaborative space")
             return None
         events = read_events(options.events, catalog, options.event_fields, options.unknown_events)
-        self.steps.say(
-            f"events: {len(events):,} of {len(events.users):,} users; {events.unknown_items:,} with unknown items skipped"
-        )
+        skipped = f"{events.unknown_items:,} with unknown items skipped"
+        self.steps.say(f"events: {len(events):,} of {len(events.users):,} users; {skipped}")
         return events
 
     def _tokenise(self, catalog: Catalog, tokenizer: TextTokenizer, template: Template) -> tuple[list[list[int]], int]:
@@ -118,7 +119,11 @@ class Export:
                 "truncated_tokens": truncated,
             },
             "events": interactions,
-            "settings": {"dim": options.dim, "collaborative_dim": options.collaborative_dim, "seed": options.seed},
+            "settings": {
+                "dim": projection.weight.shape[1],
+                "collaborative_dim": options.collaborative_dim,
+                "seed": options.seed,
+            },
             "tolerances": {name: asdict(tolerance) for name, tolerance in options.tolerances.items()},
-            "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _VERSIONED}},
+            "versions": {"python": platform.python_version(), **library_versions()},
         }

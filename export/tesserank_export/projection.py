@@ -1,4 +1,4 @@
-"""The projection from hidden states to token vectors: the checkpoint's own, or principal components of the catalogue's."""
+"""The projection from hidden states to token vectors, where a checkpoint brings none: principal components."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from tesserank.errors import ConfigError
-from tesserank_export.checkpoint import Projection
+from tesserank_export.heads import Projection
 
 
 def fit_projection(hidden: Sequence[NDArray[np.float32]], dim: int, seed: int) -> Projection:
@@ -26,4 +26,5 @@ def fit_projection(hidden: Sequence[NDArray[np.float32]], dim: int, seed: int) -
     weight = np.ascontiguousarray(pca.components_.T, dtype=np.float32)
     bias = (-pca.mean_ @ pca.components_.T).astype(np.float32)
     kept = float(pca.explained_variance_ratio_.sum())
-    return Projection(weight, bias, f"PCA {states.shape[1]}->{dim}, {kept:.1%} of the variance of {len(states):,} tokens")
+    source = f"PCA {states.shape[1]}->{dim}, {kept:.1%} of the variance of {len(states):,} tokens"
+    return Projection(weight, bias, source)

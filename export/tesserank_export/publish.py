@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tesserank.artifact.files import link_or_copy, new_directory, read_json, write_json
-from tesserank.artifact.layout import Layout
-from tesserank.artifact.manifest import Manifest, list_files
+from tesserank.artifact.layout import PARITY, PARTS, Layout
+from tesserank.artifact.manifest import Manifest, list_files, load_manifest
 from tesserank.artifact.store import publish
+from tesserank.errors import ArtifactError
 from tesserank_export.steps import digest_of
 
 
@@ -29,6 +30,9 @@ def publish_artifact(
     content = {part.name: {path: entry.sha256 for path, entry in list_files(part).items()} for part in parts}
     artifact_id = digest_of([content, segments, precision])
     target = store / artifact_id
+    if _is_sound(target):  # replacing what may be served now would leave a moment without it
+        publish(store, artifact_id)
+        return target
     with new_directory(target) as scratch:
         for part in parts:
             for path in sorted(part.rglob("*")):
@@ -48,3 +52,11 @@ def publish_artifact(
         ).write(layout.manifest)
     publish(store, artifact_id)
     return target
+
+
+def _is_sound(artifact: Path) -> bool:
+    try:
+        load_manifest(artifact, (*PARTS, PARITY))
+    except ArtifactError:
+        return False
+    return True

@@ -7,12 +7,25 @@ import json
 import time
 from collections.abc import Callable
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from tesserank.artifact.files import new_directory
+from tesserank.artifact.files import new_directory, read_json, write_json
+from tesserank.artifact.manifest import list_files
+from tesserank.errors import ArtifactError
+
+_CODE = ("artifact", "encoding", "index", "maxsim")  # tesserank's own packages that steps run
+_LIBRARIES = ("tesserank", "torch", "transformers", "onnx", "onnxruntime", "numpy", "scipy", "scikit-learn", "gensim")
+_RECORD = "files.json"  # in a step's directory: what it made, by content
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that steps run."""
+    return {name: metadata.version(name) for name in _LIBRARIES}
 
 
 @cache
@@ -20,8 +33,9 @@ def code_digest() -> str:
     """A hash of the code that steps run, so that a changed step does not find what its older self made."""
     import tesserank
 
-    digest = hashlib.sha256()
-    for package in (Path(__file__).parent, Path(tesserank.__file__).parent / "encoding"):
+    digest = hashlib.sha256(json.dumps(library_versions()).encode())
+    domain = Path(tesserank.__file__).parent
+    for package in (Path(__file__).parent, *(domain / name for name in _CODE)):
         for path in sorted(package.rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -43,15 +57,17 @@ class Steps:
     def run(self, name: str, title: str, inputs: Any, build: Callable[[Path], None]) -> Path:
         """The directory that ``build`` filled for these inputs, now or in an earlier run.
 
-        A step that is interrupted or fails leaves nothing behind.
+        A step that is interrupted or fails leaves nothing behind. What was kept is checked by content before it is
+        used again: artefacts are hard links to it, so that damage to one of them is damage to it.
         """
         target = self._work / f"{name}-{digest_of([inputs, code_digest()])}"
         started = time.perf_counter()
-        reused = target.is_dir()
+        reused = _is_whole(target)
         if not reused:
-            self.say(f"{title} ...")
+            self.say(f"{title} ..." if not target.exists() else f"{title}: what was kept is damaged, once more ...")
             with new_directory(target) as scratch:
                 build(scratch)
+                write_json(scratch / _RECORD, _content(scratch))
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
         if reused:
             self.say(f"{title}: kept from before")
@@ -61,4 +77,16 @@ class Steps:
 
     def say(self, line: str) -> None:
         """Print a line of progress."""
-        self._console.print(f"  {line}", highlight=False, markup=False)
+        self._console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _content(directory: Path) -> dict[str, str]:
+    return {name: entry.sha256 for name, entry in list_files(directory).items() if name != _RECORD}
+
+
+def _is_whole(directory: Path) -> bool:
+    try:
+        recorded = read_json(directory / _RECORD)
+    except ArtifactError:
+        return False
+    return bool(recorded == _content(directory))

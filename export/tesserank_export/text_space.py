@@ -93,7 +93,7 @@ def space_scale(
 def _pool(
     vectors: NDArray[np.float16], weights: NDArray[np.float32], factor: int
 ) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-    """Token pooling (Clavié, Chaffin and Adams, 2024, arXiv:2409.14683): Ward clusters, mean vectors, summed weights."""
+    """Token pooling (Clavié, Chaffin and Adams, 2024, arXiv:2409.14683): Ward clusters, mean vectors, weights added."""
     wanted = -(-len(vectors) // factor)
     if wanted >= len(vectors):
         return vectors, weights
@@ -103,5 +103,3 @@ def _pool(
     np.add.at(pooled, labels, vectors.astype(np.float64))
     pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
     return pooled.astype(np.float16), np.bincount(labels, weights=weights).astype(np.float32)
-
-

@@ -9,11 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from tesserank.encoding.template import Composed
-from tesserank_export.checkpoint import Checkpoint, Projection
+from tesserank_export.checkpoint import Checkpoint
 from tesserank_export.graph import Backbone
+from tesserank_export.heads import Projection
 
 
-def torch_encode(checkpoint: Checkpoint, projection: Projection, inputs: Sequence[Composed]) -> list[NDArray[np.float32]]:
+def torch_encode(
+    checkpoint: Checkpoint, projection: Projection, inputs: Sequence[Composed]
+) -> list[NDArray[np.float32]]:
     """Token vectors of each input, float32 [n, d], one input at a time and without padding."""
     backbone = Backbone(checkpoint)
     weight, bias = torch.from_numpy(projection.weight), torch.from_numpy(projection.bias)

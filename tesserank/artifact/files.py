@@ -32,7 +32,11 @@ def _replace_directory(scratch: Path, target: Path) -> None:
     if target.exists():  # rename(2) replaces only an empty directory: step aside, and only then remove
         retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
         os.replace(target, retired)
-        os.replace(scratch, target)
+        try:
+            os.replace(scratch, target)
+        except OSError:
+            os.replace(retired, target)
+            raise
         shutil.rmtree(retired)
     else:
         os.replace(scratch, target)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tesserank.artifact.files import read_json, sha256_file, write_json
-from tesserank.artifact.layout import ENCODER_PART, INDEX_PART, MANIFEST, Layout
+from tesserank.artifact.layout import ENCODER_PART, INDEX_PART, MANIFEST, SEGMENTS, Layout
 from tesserank.errors import ArtifactError
 
 FORMAT = 1
@@ -48,7 +48,7 @@ def list_files(root: Path) -> dict[str, FileEntry]:
 
 
 def load_manifest(root: Path, parts: Iterable[str]) -> Manifest:
-    """Read the manifest under ``root`` and check every file of ``parts`` against it.
+    """Read the manifest under ``root`` and check the segments file and every file of ``parts`` against it.
 
     Raises ArtifactError if the manifest is missing or of another format, or if a file is missing, of another size or
     of other content, or if a part was made for another artefact.
@@ -63,7 +63,7 @@ def load_manifest(root: Path, parts: Iterable[str]) -> Manifest:
     except (KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{root / MANIFEST} is corrupt ({error}): {_REBUILD}") from error
     parts = tuple(parts)
-    for part in parts:
+    for part in (SEGMENTS, *parts):
         _check_files(root, manifest, part)
     _check_parts_match(Layout(root), manifest, parts)
     return manifest

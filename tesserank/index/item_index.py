@@ -64,7 +64,15 @@ class ItemIndex:
                     f"{len(self.item_ids):,} item ids but {len(space.items):,} rows of vectors in space {space.name!r} "
                     f"of index {self.index_id}: rebuild it with make export"
                 )
+        if len(self.tokens) != len(self.item_ids):
+            raise ArtifactError(
+                f"{len(self.item_ids):,} item ids but {len(self.tokens):,} rows of tokens in index {self.index_id}: "
+                "rebuild it with make export"
+            )
         object.__setattr__(self, "_rows", {item.encode(): row for row, item in enumerate(self.item_ids)})
+        if len(self._rows) != len(self.item_ids):
+            twice = next(item for row, item in enumerate(self.item_ids) if self._rows[item.encode()] != row)
+            raise ArtifactError(f"index {self.index_id} holds item id {twice!r} twice: rebuild it with make export")
 
     def __len__(self) -> int:
         return len(self.item_ids)

@@ -36,7 +36,13 @@ def save_index(index: ItemIndex, directory: Path) -> None:
 
 def load_index(directory: Path) -> ItemIndex:
     """Read an index, its vectors memory-mapped. Raises ArtifactError if it is missing, corrupt or inconsistent."""
-    meta = read_json(directory / _META)
+    try:
+        return _load_index(directory, read_json(directory / _META))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{directory / _META} is corrupt ({error!r}): rebuild it with make export") from error
+
+
+def _load_index(directory: Path, meta: Any) -> ItemIndex:
     item_ids = tuple(read_json(directory / "item_ids.json"))
     if len(item_ids) != meta["items"]:
         raise ArtifactError(
@@ -74,6 +80,6 @@ def _load(path: Path) -> NDArray[Any]:
     try:
         # asarray: a plain array over the mapping; np.memmap itself slows every small operation down
         array: NDArray[Any] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise ArtifactError(f"{path} cannot be read ({error}): rebuild it with make export") from error
     return array

@@ -29,7 +29,7 @@ METHODS = ("sum", "softmax")
 # A content boundary is known once min_items - 1 more events have happened. With more than 2 of them, it could fall into
 # a segment that was already closed for its length, and appending an event would change two segments instead of one.
 MAX_MIN_ITEMS = 3
-# A soft maximum this sharp is the maximum already; below it, float32 loses the scores' differences, and then divides by 0.
+# A soft maximum this sharp is the maximum already; further down, float32 overflows and in the end divides by 0.
 MIN_TEMPERATURE = 1e-4
 
 _T = TypeVar("_T")
@@ -64,7 +64,7 @@ class HistoryConfig:
     token_limit: int = 128  # of a session or content segment; an item that does not fit begins the next segment
     recency: float = 0.8  # a segment's weight is multiplied by recency ** (its age in segments; the newest has 0)
     kinds: Mapping[str, float] = field(default_factory=dict)  # weight of an event by its kind; others weigh 1
-    spaces: Mapping[str, float] = field(default_factory=lambda: {TEXT_SPACE: 1.0, COLLABORATIVE_SPACE: 1.0})
+    spaces: Mapping[str, float] = field(default_factory=lambda: {TEXT_SPACE: 0.5, COLLABORATIVE_SPACE: 1.0})
 
     def check(self) -> None:
         _one_of(CUTS, cut=self.cut)
@@ -99,11 +99,12 @@ class TextConfig:
 class AggregationConfig:
     """How segment scores become one score: see ``tesserank.maxsim.aggregate``.
 
+    ``temperature`` is in standard deviations of a space's segment scores, so that one number fits every space.
     ``group_by_item`` aggregates inside a session or content segment too: its items are scored one by one.
     """
 
     method: str = "softmax"
-    temperature: float = 0.05
+    temperature: float = 2.0
     group_by_item: bool = True
 
     def check(self) -> None:

@@ -67,7 +67,8 @@ def _runs(events: Sequence[Event], config: HistoryConfig, boundary: _Boundary) -
 
 def _session_boundary(events: Sequence[Event], i: int, config: HistoryConfig) -> bool:
     here, following = events[i].timestamp, events[i + 1].timestamp
-    assert here is not None and following is not None  # cut_history saw to it
+    assert here is not None  # cut_history saw to it
+    assert following is not None
     return following - here > config.session_gap_s
 
 

@@ -141,7 +141,7 @@ class SegmentEmbedder:
             channel = self._channels[f"history/{space}"]
             for age, block in zip(range(len(blocks) - 1, -1, -1), blocks, strict=True):
                 weight = config.recency**age * sum(event.weight for event in block) / len(block)
-                if weight > 0:
+                if np.float32(weight) > 0:  # a weight too small for the wire is none
                     self._plan_block(block, space, channel, weight, user)
 
     def _plan_block(self, block: Block, space: str, channel: int, weight: float, user: _User) -> None:
@@ -176,15 +176,17 @@ class SegmentEmbedder:
 
     def _plan_encoding(self, plan: _Plan, parts: Sequence[Sequence[int]], user: _User) -> None:
         """Parts that do not fit one input together lose tokens at the end, which the answer counts."""
-        if not parts:
-            return
-        room = self._template.room(len(parts))
         fitting: list[Sequence[int]] = []
+        used = 0
         for part in parts:
-            fitting.append(part[:room])
-            user.truncated += len(part) - len(fitting[-1])
-            room -= len(fitting[-1])
-        plan.composed = self._template.compose([part for part in fitting if part])
+            room = max(self._template.room(len(fitting) + 1) - used, 0)
+            if kept := part[:room]:
+                fitting.append(kept)
+            used += len(kept)
+            user.truncated += len(part) - len(kept)
+        if not fitting:
+            return
+        plan.composed = self._template.compose(fitting)
         plan.key = segment_key(self._index.encoder_id, plan.composed.input_ids)
         user.plans.append(plan)
 

@@ -61,8 +61,8 @@ def check_context(context: UserContext, limits: Limits, row: int) -> None:
     for text in context.texts:
         size = len(text.text.encode())
         _limit(row, f"bytes in text {text.name!r}", size, "max_text_bytes", limits.max_text_bytes)
-        _check_weights(row, f"text {text.name!r}", [text.weight])
-    _check_weights(row, "history", context.weights or ())
+        _check_weights(row, f"text {text.name!r}", [text.weight], limits)
+    _check_weights(row, "history", context.weights or (), limits)
     stamps = context.timestamps or ()
     for position in range(1, len(stamps)):
         if stamps[position] < stamps[position - 1]:
@@ -114,10 +114,14 @@ def _limit_ids(row: int, item_ids: Sequence[bytes], limits: Limits) -> None:
     _limit(row, "bytes in an item id", longest, "max_id_bytes", limits.max_id_bytes)
 
 
-def _check_weights(row: int, what: str, weights: Sequence[float]) -> None:
+def _check_weights(row: int, what: str, weights: Sequence[float], limits: Limits) -> None:
     values: NDArray[Any] = np.asarray(weights, dtype=np.float64)
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if len(bad):
         raise InvalidArgumentError(
             f"user {row}: weight {values[bad[0]]} at position {bad[0]} of {what}: weights must be finite and at least 0"
+        )
+    if len(values) and values.max() > limits.max_weight:
+        raise LimitExceededError(
+            f"user {row}: a weight of {values.max():g} in {what}, the limit max_weight is {limits.max_weight:,}"
         )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.errors import InvalidArgumentError, UnknownItemError
-from tesserank.index import ItemIndex
+from tesserank.index import ItemIndex, Space
 from tesserank.maxsim import cpu, reference
 from tesserank.maxsim.aggregate import aggregate, contributions
 from tesserank.maxsim.ragged import Ragged
@@ -45,6 +45,7 @@ class SegmentScorer:
         self._config = config
         self._unit_scores = unit_scores
         self._channels = config.channels()
+        self._method = config.aggregation.method
 
     @classmethod
     def threaded(cls, index: ItemIndex, config: SegmentsConfig, threads: int) -> SegmentScorer:
@@ -111,7 +112,7 @@ class SegmentScorer:
             if not len(mine):
                 continue
             items = space.items if rows is None else space.items.take(rows)
-            per_segment = self._score_space(segments, row, mine, items, space.dim)
+            per_segment = self._score_space(segments, row, mine, items, space)
             if scores is None:
                 scores = np.zeros((count, segments.channels.shape[1]), dtype=per_segment.dtype)
             scores[:, mine] = per_segment
@@ -126,49 +127,64 @@ class SegmentScorer:
         return np.isin(channels, known)
 
     def _score_space(
-        self, segments: SegmentBatch, row: int, mine: NDArray[np.int64], items: Ragged, dim: int
+        self, segments: SegmentBatch, row: int, mine: NDArray[np.int64], items: Ragged, space: Space
     ) -> NDArray[Any]:
         """Segment scores [n, len(mine)] of the segments that lie in one space: units first, then segments."""
         weights = segments.token_weights[row, mine]
         segment, token = np.nonzero(weights > 0)
+        if len(np.unique(segment)) < len(mine):
+            raise InvalidArgumentError(f"user {row}: a segment of space {space.name!r} has no token weight above 0")
         groups = segments.token_groups[row, mine][segment, token]
         is_first = np.ones(len(segment), dtype=bool)
         is_first[1:] = (segment[1:] != segment[:-1]) | (groups[1:] != groups[:-1])
         starts = np.flatnonzero(is_first)
-        tokens = segments.embeddings[row, mine, :, :dim][segment, token]
+        tokens = segments.embeddings[row, mine, :, : space.dim][segment, token]
         units = self._unit_scores(tokens, weights[segment, token], starts, items)
         if len(starts) == len(mine):  # one unit a segment: nothing to aggregate
             return units
-        config = self._config.aggregation
         columns = []
         for position in range(len(mine)):
             own = units[:, segment[starts] == position]
-            columns.append(aggregate(own, np.ones(own.shape[1]), config.method, config.temperature))
+            columns.append(aggregate(own, np.ones(own.shape[1]), self._method, self._temperature(space.name)))
         return np.stack(columns, axis=1)
 
     def _scores(self, segments: SegmentBatch, row: int, segment_scores: NDArray[Any]) -> NDArray[Any]:
         """One score an item [n]: aggregated within each channel, added over the channels."""
-        config = self._config.aggregation
         total = np.zeros(len(segment_scores), dtype=segment_scores.dtype)
-        for mine, weights, scale in self._live_channels(segments, row):
-            total += scale * aggregate(segment_scores[:, mine], weights, config.method, config.temperature)
+        for channel in self._live_channels(segments, row):
+            own = segment_scores[:, channel.columns]
+            total += channel.scale * aggregate(own, channel.weights, self._method, channel.temperature)
         return total
 
     def _contributions(self, segments: SegmentBatch, row: int, segment_scores: NDArray[Any]) -> NDArray[Any]:
         """Each segment's share of the items' scores [n, K]; columns of padding are 0."""
-        config = self._config.aggregation
         shares = np.zeros_like(segment_scores)
-        for mine, weights, scale in self._live_channels(segments, row):
-            own = contributions(segment_scores[:, mine], weights, config.method, config.temperature)
-            shares[:, mine] = scale * own
+        for channel in self._live_channels(segments, row):
+            own = segment_scores[:, channel.columns]
+            parts = contributions(own, channel.weights, self._method, channel.temperature)
+            shares[:, channel.columns] = channel.scale * parts
         return shares
 
-    def _live_channels(
-        self, segments: SegmentBatch, row: int
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], float]]:
-        """The channels that a user has segments in: their columns, their weights, and the channel's scale."""
+    def _live_channels(self, segments: SegmentBatch, row: int) -> Iterator[_LiveChannel]:
+        """The channels that a user has segments in."""
         for position, channel in enumerate(self._channels):
-            mine = np.flatnonzero(segments.channels[row] == position)
-            if len(mine):
-                scale = channel.weight * self._index.spaces[channel.space].scale
-                yield mine, segments.weights[row, mine], scale
+            columns = np.flatnonzero(segments.channels[row] == position)
+            if len(columns):
+                yield _LiveChannel(
+                    columns=columns,
+                    weights=segments.weights[row, columns],
+                    scale=channel.weight * self._index.spaces[channel.space].scale,
+                    temperature=self._temperature(channel.space),
+                )
+
+    def _temperature(self, space: str) -> float:
+        """The temperature on the scale of a space's raw segment scores."""
+        return self._config.aggregation.temperature / self._index.spaces[space].scale
+
+
+@dataclass(frozen=True)
+class _LiveChannel:
+    columns: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    scale: float
+    temperature: float

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tesserank import protocol
-from tesserank.errors import InvalidArgumentError
+from tesserank.errors import EmptyRequestError, InvalidArgumentError
 from tesserank.serving.request import RankingOptions, Text, UserContext, decode_text
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -88,6 +88,8 @@ def _scalar(arrays: Arrays, tensor: protocol.Tensor, row: int) -> Any:
 
 
 def _batch_size(arrays: Arrays) -> int:
+    if not arrays:
+        raise EmptyRequestError("the request carries no input: send HISTORY_ITEM_IDS or TEXTS")
     return len(next(iter(arrays.values())))
 
 

@@ -16,7 +16,8 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/segments.toml
 def test_an_empty_file_is_all_defaults() -> None:
     config = parse_segments("")
     assert config == SegmentsConfig()
-    assert config.history == HistoryConfig(cut="item", spaces={"text": 1.0, "collaborative": 1.0})
+    assert config.history == HistoryConfig(cut="item")
+    assert list(config.history.spaces) == ["text", "collaborative"]
     assert list(config.texts) == ["query", "profile"]
     assert config.limits == Limits()
 
@@ -58,7 +59,7 @@ MISTAKES = {
     "history.session_gap_s": "[history]\nsession_gap_s = 0",
     "history.content_period": "[history]\ncontent_period = -1",
     "history.min_items": "[history]\nmin_items = 4",
-    "history.max_items": "[history]\nmin_items = 2\nmax_items = 1",
+    "history.max_items": "[history]\nmax_items = 0",
     "history.token_limit": "[history]\ntoken_limit = 0",
     "history.recency": "[history]\nrecency = 1.1",
     "history.kinds.like": "[history.kinds]\nlike = -1.0",
@@ -126,10 +127,15 @@ def test_a_text_segment_cannot_have_a_name_that_would_confuse_channels(name: str
         parse_segments(f'[texts."{name}"]\nweight = 1.0')
 
 
-@pytest.mark.parametrize("table", ["texts = {}", "[history]\nspaces = {}"])
-def test_an_empty_table_of_segments_is_an_error(table: str) -> None:
-    with pytest.raises(ConfigError, match=r"(texts|history\.spaces) is empty"):
-        parse_segments(table)
+def test_min_items_above_max_items_is_an_error_with_both_values() -> None:
+    with pytest.raises(ConfigError, match=r"history\.min_items 3 is above max_items 2"):
+        parse_segments("[history]\nmin_items = 3\nmax_items = 2")
+
+
+def test_an_empty_table_of_texts_is_an_error_but_a_history_without_spaces_is_no_history() -> None:
+    with pytest.raises(ConfigError, match="texts is empty"):
+        parse_segments("texts = {}")
+    assert [c.source for c in parse_segments("[history]\nspaces = {}").channels()] == ["query", "profile"]
 
 
 def test_errors_of_a_file_name_the_file(tmp_path: Path) -> None:

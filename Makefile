@@ -1,0 +1,75 @@
+# make help lists the targets. Everything happens in .venv, build/ and artifacts/, which git ignores.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python of 3.10 to 3.12 on this machine; name another with PYTHON=...
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+# torch comes beside the lock (CONTRIBUTING.md, Dependencies). TORCH_FLAGS="--index-url ..." chooses its build.
+TORCH := torch==2.13.0
+TORCH_FLAGS ?=
+# Arguments of `make export`, `serve`, `doctor`, `loadtest`, `recommend`: make serve ARGS="--grpc-port 9001"
+ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test lint types unit export serve doctor recommend loadtest lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready ## Make .venv and install the locked dependencies
+
+$(VENV)/.ready: requirements.lock pyproject.toml client/pyproject.toml Makefile
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.10, 3.11 or 3.12 found: install one, or make setup PYTHON=/path/to/python"; exit 1; }
+	@echo "==> $(VENV) with $$($(PYTHON) --version)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "==> locked dependencies (hash-checked)"
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@echo "==> $(TORCH)"
+	@$(BIN)/python -m pip install --quiet $(TORCH_FLAGS) $(TORCH)
+	@echo "==> tesserank and its client, editable"
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . -e client
+	@touch $@
+
+demo: setup ## The main job end to end: export, a real Triton server, recommendations, latencies
+	@$(BIN)/python -m examples.demo $(ARGS)
+
+test: lint types unit ## Lint, types, tests
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+unit: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+export: setup ## Rebuild the artefact and build/model_repository: make export ARGS="--catalog items.jsonl.gz --events ..."
+	@$(BIN)/tesserank export $(ARGS)
+
+serve: setup ## Serve build/model_repository on loopback until Ctrl-C
+	@$(BIN)/tesserank serve $(ARGS)
+
+doctor: setup ## Tell which stage of a running server is broken, and the remedy
+	@$(BIN)/tesserank doctor $(ARGS)
+
+recommend: setup ## Ask a running server: make recommend ARGS="--history a,b --text '...'"
+	@$(BIN)/tesserank recommend $(ARGS)
+
+loadtest: setup ## Locust against the running server, or one it starts: make loadtest ARGS="--ui"
+	@$(BIN)/tesserank loadtest $(ARGS)
+
+lock: setup ## Resolve requirements.lock anew
+	rm -f requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --override requirements.override \
+		--no-emit-package tesserank-client --no-header --extra export --extra serve --extra loadtest --extra bench \
+		--extra dev --extra sample requirements.in pyproject.toml -o requirements.lock
+
+clean: ## Remove build/ and artifacts/
+	rm -rf build artifacts

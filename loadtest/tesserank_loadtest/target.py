@@ -1,0 +1,96 @@
+"""The server under test: one that runs already, or one started for the run and stopped after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tesserank_client import Client, TesserankClientError
+
+from tesserank.errors import ConfigError, ServerError
+from tesserank.server import TritonServer
+from tesserank.server.doctor import canary
+from tesserank.server.ports import is_loopback
+from tesserank_loadtest.plan import Protocol
+
+DEFAULT_URLS: Mapping[Protocol, str] = {"grpc": "127.0.0.1:8001", "http": "127.0.0.1:8000"}
+READY_TIMEOUT_S = 3.0
+CANARY_TIMEOUT_S = 60.0
+
+Urls = Mapping[Protocol, str]
+Say = Callable[[str], None]
+
+
+@contextmanager
+def started_or_running(
+    named: Urls, protocols: Sequence[Protocol], repository: Path, log_file: Path, say: Say
+) -> Iterator[Urls]:
+    """The endpoint of each protocol, as ``host:port``, of a server that is ready.
+
+    Endpoints that are ``named`` must be ready. Without any, the server at the usual ports is taken and, when none
+    answers there, one is started on ``repository`` at free ports and stopped at the end of the context.
+
+    Raises:
+        ServerError: The named server is not ready; none can be started; or the one started ended by itself.
+    """
+    if named:
+        _check_ready(named)
+        yield named
+        return
+    usual = {protocol: DEFAULT_URLS[protocol] for protocol in protocols}
+    if any(_is_ready(protocol, url) for protocol, url in usual.items()):
+        _check_ready(usual)
+        say(f"found a server at {', '.join(usual.values())}")
+        yield usual
+        return
+    with _configure(repository, log_file, usual) as server:
+        say(f"no server runs, so one was started on {repository}")
+        canary(server.urls.grpc, CANARY_TIMEOUT_S)  # READY says that the models are loaded, not that they answer
+        own: Urls = {"grpc": server.urls.grpc, "http": server.urls.http.removeprefix("http://")}
+        yield {protocol: own[protocol] for protocol in protocols}
+        if server.returncode is not None:
+            raise server.failure()
+
+
+def check_url(option: str, url: str, *, allow_remote: bool) -> str:
+    """``url`` as ``host:port``. Raises ConfigError when it is none, or of another machine without ``allow_remote``."""
+    address = url.removeprefix("http://").rstrip("/")
+    try:
+        parts = urlsplit(f"//{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or port is None or parts.netloc != address:
+        raise ConfigError(f"{option} {url!r} is not host:port, as {' or '.join(DEFAULT_URLS.values())}")
+    if not allow_remote and not is_loopback(host):
+        raise ConfigError(
+            f"{option} {url}: {host} is not a loopback address; a load test is an attack on a server that is not "
+            "yours: confirm with --allow-remote"
+        )
+    return address
+
+
+def _configure(repository: Path, log_file: Path, usual: Urls) -> TritonServer:
+    try:
+        return TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, log_file=log_file)
+    except ServerError as error:
+        raise ServerError(f"no server answers at {' or '.join(usual.values())}, and none can start: {error}") from error
+
+
+def _check_ready(urls: Urls) -> None:
+    silent = [f"{protocol}://{url}" for protocol, url in urls.items() if not _is_ready(protocol, url)]
+    if silent:
+        raise ServerError(
+            f"no server that serves `recommend` answers at {' and '.join(silent)}: start one with `tesserank serve`, "
+            "or name it with --grpc-url and --http-url"
+        )
+
+
+def _is_ready(protocol: Protocol, url: str) -> bool:
+    try:
+        with Client(url, protocol, READY_TIMEOUT_S) as client:
+            return client.is_ready()
+    except TesserankClientError:
+        return False

@@ -1,0 +1,230 @@
+"""Contexts become segments: looked up, found in the cache, or encoded once, with the same result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tesserank.errors import EmptyRequestError, InvalidArgumentError, UnknownItemError
+from tesserank.segments.config import HistoryConfig
+from tesserank.serving.embedder import EmbeddedUsers
+from tesserank.serving.request import Text, UserContext
+from tesserank.serving.segments import SegmentBatch
+from tests.core.world import (
+    ITEMS,
+    TEMPLATE,
+    TEXTLESS,
+    UNSEEN,
+    CountingEncoder,
+    make_config,
+    make_embedder,
+    make_index,
+    unit_rows,
+)
+
+CUTS = ("item", "session", "content")
+contexts = st.builds(
+    lambda rows, texts: UserContext(
+        item_ids=[ITEMS[row].encode() for row in rows],
+        timestamps=[position * 7 for position in range(len(rows))],
+        texts=[Text(name, " ".join(map(str, words))) for name, words in texts],
+    ),
+    st.lists(st.integers(0, 9), min_size=1, max_size=9),
+    st.lists(
+        st.tuples(st.sampled_from(("query", "profile")), st.lists(st.integers(4, 59), min_size=1, max_size=12)),
+        max_size=3,
+    ),
+)
+
+
+def history(*items: str, **more: Any) -> UserContext:
+    return UserContext(item_ids=[item.encode() for item in items], timestamps=range(0, 5 * len(items), 5), **more)
+
+
+def labels(embedded: EmbeddedUsers, row: int = 0) -> list[str]:
+    return [label.decode() for label in embedded.batch.labels[row] if label]
+
+
+def assert_same(left: SegmentBatch, right: SegmentBatch) -> None:
+    for field in fields(SegmentBatch):
+        np.testing.assert_array_equal(getattr(left, field.name), getattr(right, field.name), err_msg=field.name)
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@given(users=st.lists(contexts, min_size=1, max_size=5))
+@settings(max_examples=40)
+def test_cold_warm_and_hot_requests_give_identical_arrays(cut: str, users: Sequence[UserContext]) -> None:
+    encoder = CountingEncoder()
+    embedder = make_embedder(make_config(cut), encoder)
+    embedder.embed(users[:1])  # from here on the first user is hot, and the batch is warm
+    warm, rows = embedder.embed(users), encoder.rows
+    hot = embedder.embed(users)
+    assert encoder.rows == rows, "a hot request encodes nothing"
+    assert sum(hot.misses) == 0
+    cold = make_embedder(make_config(cut), CountingEncoder()).embed(users)
+    without_cache = make_embedder(make_config(cut), CountingEncoder(), cache_bytes=0).embed(users)
+    for other in (hot, cold, without_cache):
+        assert_same(warm.batch, other.batch)
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@given(users=st.lists(contexts, min_size=1, max_size=5))
+@settings(max_examples=40)
+def test_a_batch_gives_each_user_what_they_get_alone(cut: str, users: Sequence[UserContext]) -> None:
+    together = make_embedder(make_config(cut), CountingEncoder()).embed(users)
+    for row, user in enumerate(users):
+        alone = make_embedder(make_config(cut), CountingEncoder()).embed([user])
+        mine = together.users(slice(row, row + 1))
+        assert_same(mine.batch, alone.batch)
+        assert (mine.unknown, mine.truncated) == (alone.unknown, alone.truncated)
+        assert together.hits[row] + together.misses[row] == alone.hits[0] + alone.misses[0]
+
+
+def test_the_same_segment_of_several_users_is_encoded_once() -> None:
+    encoder = CountingEncoder()
+    texts = (Text("query", "5 6 7"), Text("profile", "5 6 7"))
+    embedded = make_embedder(make_config(), encoder).embed([UserContext(texts=texts)] * 10)
+    assert encoder.rows == 1
+    assert (embedded.hits, embedded.misses) == ([0] * 10, [2] * 10)
+
+
+def test_the_encoder_is_never_given_more_rows_than_it_takes() -> None:
+    encoder = CountingEncoder()
+    users = [UserContext(texts=[Text("query", f"{word} {word}")]) for word in range(4, 15)]
+    make_embedder(make_config(), encoder).embed(users)
+    assert [rows for rows, _ in encoder.shapes] == [4, 4, 3]
+
+
+def test_items_cut_one_by_one_need_no_encoder() -> None:
+    encoder, index = CountingEncoder(), make_index()
+    embedded = make_embedder(make_config(), encoder, index).embed([history("i3", "i0")])
+    assert encoder.shapes == []
+    assert labels(embedded) == [
+        "history/text:i3", "history/text:i0", "history/collaborative:i3", "history/collaborative:i0",
+    ]  # fmt: skip
+    vectors = index.spaces["text"].items.item(3)
+    np.testing.assert_array_equal(embedded.batch.embeddings[0, 0, : len(vectors)], vectors.astype(np.float32))
+    assert not embedded.batch.embeddings[0, 0, len(vectors) :].any()
+    assert not embedded.batch.token_weights[0, 0, len(vectors) :].any()
+
+
+def test_a_looked_up_item_equals_an_encoded_one_up_to_float16() -> None:
+    looked_up = make_embedder(make_config("item"), CountingEncoder()).embed([history("i4")]).batch
+    encoded = make_embedder(make_config("session"), CountingEncoder()).embed([history("i4")]).batch
+    np.testing.assert_allclose(looked_up.embeddings, encoded.embeddings, rtol=0, atol=2.0**-11)  # float16 below 1
+    np.testing.assert_array_equal(looked_up.token_weights, encoded.token_weights)
+
+
+@pytest.mark.parametrize("group_by_item", [True, False])
+def test_token_weights_of_every_unit_add_up_to_1(group_by_item: bool) -> None:
+    config = make_config("session", group_by_item=group_by_item)
+    batch = make_embedder(config, CountingEncoder()).embed([history("i1", "i2", "i3")]).batch
+    used = batch.token_weights[0, 0] > 0
+    totals = np.bincount(batch.token_groups[0, 0][used], weights=batch.token_weights[0, 0][used])
+    np.testing.assert_allclose(totals, np.ones(3 if group_by_item else 1), rtol=1e-6)
+
+
+def test_a_session_is_one_segment_of_its_items_in_both_spaces() -> None:
+    context = UserContext(item_ids=[b"i1", b"i2", b"i3"], timestamps=[0, 5, 50])
+    embedded = make_embedder(make_config("session"), CountingEncoder()).embed([context])
+    assert labels(embedded) == [
+        "history/text:i1+i2", "history/text:i3", "history/collaborative:i1+i2", "history/collaborative:i3",
+    ]  # fmt: skip
+    assert embedded.misses == [2], "collaborative vectors are looked up"
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_an_item_that_a_space_knows_nothing_of_is_no_segment_in_it(cut: str) -> None:
+    embedder = make_embedder(make_config(cut), CountingEncoder())
+    assert labels(embedder.embed([history(TEXTLESS)])) == [f"history/collaborative:{TEXTLESS}"]
+    assert labels(embedder.embed([history(UNSEEN)])) == [f"history/text:{UNSEEN}"]
+
+
+def test_weights_multiply_by_kind_and_decay_with_age() -> None:
+    context = history("i1", "i2", "i3", "i4", weights=[1.0, 0.5, 3.0, 1.0], kinds=["view", "like", "ignore", "like"])
+    batch = make_embedder(make_config(), CountingEncoder()).embed([context]).batch
+    expected = [0.8**3, 0.8**2 * 0.5 * 2, 2.0]  # i3 was ignored, yet i1 and i2 are as old as they are
+    np.testing.assert_allclose(batch.weights[0], expected * 2, rtol=1e-6)
+
+
+def test_an_event_that_weighs_nothing_in_float32_is_no_segment() -> None:
+    context = history("i1", "i2", weights=[1e-50, 1.0])
+    embedded = make_embedder(make_config(), CountingEncoder()).embed([context])
+    assert labels(embedded) == ["history/text:i2", "history/collaborative:i2"]
+
+
+def test_unknown_items_are_counted_or_refused() -> None:
+    embedder = make_embedder(make_config(), CountingEncoder())
+    embedded = embedder.embed([history("i1", "x", "y", "x"), history("i1")])
+    assert embedded.unknown == [3, 0]
+    assert labels(embedded) == labels(embedded, 1)
+    message = r"user 1: 4 items \(x, y, \\xff, \.\.\.\) of the history not in the catalogue"
+    with pytest.raises(UnknownItemError, match=message):
+        embedder.embed([history("i1"), UserContext([b"x", b"y", b"\xff", b"z"], reject_unknown=True)])
+
+
+def test_texts_beyond_their_limit_are_cut_and_counted() -> None:
+    encoder = CountingEncoder()
+    embedded = make_embedder(make_config(), encoder).embed([UserContext(texts=[Text("query", "5 5 5 5 5 6 7")])])
+    assert embedded.truncated == [2]
+    assert int((embedded.batch.token_weights > 0).sum()) == 5
+
+
+def test_texts_of_one_name_are_segments_of_one_channel() -> None:
+    texts = [Text("query", "5"), Text("profile", "6"), Text("query", "7"), Text("", "8", weight=0.5)]
+    embedded = make_embedder(make_config(), CountingEncoder()).embed([UserContext(texts=texts)])
+    assert labels(embedded) == ["query/text", "profile/text", "query/text:2", "query/text:3"]
+    assert embedded.batch.channels.tolist() == [[2, 3, 2, 2]]
+    assert embedded.batch.weights.tolist() == [[1.0, 1.0, 1.0, 0.5]]
+
+
+def test_a_block_of_more_items_than_the_encoder_takes_loses_the_last_ones() -> None:
+    items = [f"i{number % 10}" for number in range(100)]
+    unbounded = HistoryConfig(cut="session", max_events=100, max_items=100, token_limit=1_000)
+    encoder = CountingEncoder()
+    embedded = make_embedder(replace(make_config(), history=unbounded), encoder).embed([history(*items)])
+    assert encoder.shapes == [(1, TEMPLATE.max_tokens)]
+    kept = int((embedded.batch.token_weights[0, 0] > 0).sum())
+    assert kept > TEMPLATE.max_tokens // 2, "separators of items that are not in it take no room"
+    assert embedded.truncated[0] == sum(len(make_index().token_ids(int(item[1:]))) for item in items) - kept
+
+
+NOTHING = {
+    "nothing at all": UserContext(),
+    "only unknown items": UserContext(item_ids=[b"x"]),
+    "only blank texts": UserContext(texts=[Text("query", " ")]),
+    "only weights of 0": UserContext(item_ids=[b"i1"], weights=[0.0], texts=[Text("query", "5", 0.0)]),
+    "only ignored events": UserContext(item_ids=[b"i1"], kinds=["ignore"]),
+}
+
+
+@pytest.mark.parametrize("kind", NOTHING)
+def test_a_user_without_a_segment_is_an_error_and_nothing_is_encoded(kind: str) -> None:
+    encoder = CountingEncoder()
+    users = [UserContext(texts=[Text("query", "5")]), NOTHING[kind]]
+    with pytest.raises(EmptyRequestError, match="user 1: nothing to score by"):
+        make_embedder(make_config(), encoder).embed(users)
+    assert encoder.rows == 0
+
+
+def test_a_text_that_no_segment_is_called_is_an_error_that_lists_the_names() -> None:
+    with pytest.raises(
+        InvalidArgumentError, match="user 0: no text segment is called 'mood': there are query, profile"
+    ):
+        make_embedder(make_config(), CountingEncoder()).embed([UserContext(texts=[Text("mood", "5")])])
+
+
+def test_the_counting_encoder_ignores_padding() -> None:
+    encoder = CountingEncoder()
+    short, long = (
+        encoder(np.array([[5, 6]]), np.ones((1, 2), int)),
+        encoder(np.array([[5, 6, 9]]), np.array([[1, 1, 0]])),
+    )
+    np.testing.assert_array_equal(short, long[:, :2])
+    np.testing.assert_allclose(unit_rows(short), short, rtol=1e-6)

@@ -1,0 +1,105 @@
+"""ONNX Runtime on a graph of two nodes, and the tokenizer on a vocabulary of nine words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from tesserank.encoding.engine import OnnxEngine
+from tesserank.encoding.tokenizer import TextTokenizer
+from tesserank.errors import ArtifactError
+
+TABLE = np.arange(30, dtype=np.float32).reshape(10, 3)
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """TOKEN_EMBEDDINGS = TABLE[INPUT_IDS] - (the largest id of the batch) × ATTENTION_MASK.
+
+    The maximum stands for dynamic int8, where a row's result depends on the rows beside it.
+    """
+    ids, mask = (
+        helper.make_tensor_value_info(n, TensorProto.INT64, ["rows", "L"]) for n in ("INPUT_IDS", "ATTENTION_MASK")
+    )
+    output = helper.make_tensor_value_info("TOKEN_EMBEDDINGS", TensorProto.FLOAT, ["rows", "L", 3])
+    nodes = [
+        helper.make_node("Gather", ["table", "INPUT_IDS"], ["gathered"]),
+        helper.make_node("ReduceMax", ["INPUT_IDS"], ["largest"], keepdims=0),
+        helper.make_node("Mul", ["ATTENTION_MASK", "largest"], ["masked"]),
+        helper.make_node("Cast", ["masked"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["floats", "last"], ["shift"]),
+        helper.make_node("Sub", ["gathered", "shift"], ["TOKEN_EMBEDDINGS"]),
+    ]
+    constants = [numpy_helper.from_array(TABLE, "table"), numpy_helper.from_array(np.array([2]), "last")]
+    model = helper.make_model(
+        helper.make_graph(nodes, "tiny", [ids, mask], [output], constants),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    onnx.checker.check_model(model)
+    onnx.save(model, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+IDS = np.array([[1, 2], [9, 0]])
+MASK = np.array([[1, 1], [1, 0]])
+
+
+def test_a_batch_runs_as_one(graph: Path) -> None:
+    result = OnnxEngine(graph, threads=1)(IDS, MASK)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, TABLE[IDS] - 9 * MASK[:, :, None])
+
+
+def test_int8_runs_row_by_row_so_that_neighbours_do_not_matter(graph: Path) -> None:
+    engine = OnnxEngine.for_precision(graph, "int8", threads=1)
+    together = engine(IDS, MASK)
+    np.testing.assert_array_equal(together, TABLE[IDS] - np.array([2, 9])[:, None, None] * MASK[:, :, None])
+    np.testing.assert_array_equal(together[:1], engine(IDS[:1], MASK[:1]))
+    batched = OnnxEngine.for_precision(graph, "fp32", threads=1)(IDS, MASK)
+    assert not np.array_equal(batched, together), "the graph must tell the two apart"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a graph"], ids=["missing", "empty", "garbage"])
+def test_a_graph_that_cannot_be_loaded_is_an_error(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=f"{path} cannot be loaded .*make export"):
+        OnnxEngine(path, threads=1)
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> TextTokenizer:
+    """Words by white space; the file asks for special tokens, padding and truncation, as a checkpoint's does."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "blue", "wool", "scarf", "hat"]
+    made = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", [("[CLS]", 2), ("[SEP]", 3)]
+    )
+    made.enable_padding(length=8)
+    made.enable_truncation(3)
+    made.save(str(tmp_path / "tokenizer.json"))
+    return TextTokenizer(tmp_path / "tokenizer.json")
+
+
+def test_text_is_tokenised_whole_and_without_special_tokens(tokenizer: TextTokenizer) -> None:
+    assert tokenizer("red wool scarf blue hat") == [4, 6, 7, 5, 8]
+    assert tokenizer("green") == [1]
+    assert tokenizer("") == []
+    assert tokenizer.vocabulary_size == 9
+
+
+def test_many_texts_give_what_each_gives(tokenizer: TextTokenizer) -> None:
+    texts = ["red hat", "", "blue"]
+    assert tokenizer.many(texts) == [tokenizer(text) for text in texts]
+
+
+def test_a_pair_carries_special_tokens_and_types(tokenizer: TextTokenizer) -> None:
+    assert tokenizer.pair("red", "hat blue") == ([2, 4, 3, 8, 5, 3], [0, 0, 0, 1, 1, 1])

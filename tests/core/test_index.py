@@ -1,0 +1,142 @@
+"""The item index in memory and on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tesserank.errors import ArtifactError
+from tesserank.index import ItemIndex, Space, load_index, save_index
+from tesserank.maxsim.ragged import Ragged
+from tests.core.world import ITEMS, TEXTLESS, make_index
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_index(make_index(), tmp_path)
+    return tmp_path
+
+
+def test_an_index_comes_back_from_disk_as_it_was(saved: Path) -> None:
+    before, after = make_index(), load_index(saved)
+    assert (after.index_id, after.encoder_id, after.item_ids) == (before.index_id, before.encoder_id, before.item_ids)
+    assert set(after.spaces) == set(before.spaces)
+    for name, space in before.spaces.items():
+        assert (after.spaces[name].scale, after.spaces[name].dim) == (space.scale, space.dim)
+        assert after.spaces[name].items.vectors.dtype == np.float16
+        np.testing.assert_array_equal(after.spaces[name].items.vectors, space.items.vectors)
+        np.testing.assert_array_equal(after.spaces[name].items.offsets, space.items.offsets)
+        np.testing.assert_array_equal(after.spaces[name].weights, space.weights)
+    np.testing.assert_array_equal(after.tokens.vectors, before.tokens.vectors)
+    np.testing.assert_array_equal(after.idf, before.idf)
+
+
+def test_ids_survive_the_disk_whatever_their_characters(tmp_path: Path) -> None:
+    ids = ("ключ", 'a"b', "tab\t", *ITEMS[3:])
+    save_index(replace(make_index(), item_ids=ids), tmp_path)
+    assert load_index(tmp_path).rows(["ключ".encode(), b'a"b', b"tab\t"]).tolist() == [0, 1, 2]
+
+
+def test_unknown_ids_have_row_minus_1() -> None:
+    assert make_index().rows([b"i3", b"nobody", b"\xff", b"i0"]).tolist() == [3, -1, -1, 0]
+    assert make_index().rows([]).tolist() == []
+
+
+def test_token_ids_of_an_item_without_text_are_empty() -> None:
+    index = make_index()
+    assert index.token_ids(ITEMS.index(TEXTLESS)).tolist() == []
+    assert len(index.token_ids(0)) == index.tokens.lengths[0]
+
+
+def test_the_widest_space_sets_the_dimensions() -> None:
+    assert make_index().dim == 8
+
+
+def test_float32_copies_hold_the_same_values() -> None:
+    index, copy = make_index(), make_index().in_float32()
+    for name, space in index.spaces.items():
+        assert copy.spaces[name].items.vectors.dtype == np.float32
+        np.testing.assert_array_equal(copy.spaces[name].items.vectors, space.items.vectors)
+
+
+def test_an_item_without_vectors_is_an_error() -> None:
+    items = Ragged(np.zeros((2, 3), dtype=np.float16), np.array([0, 1, 1, 2]))
+    with pytest.raises(ArtifactError, match="item 1 has no vector in space 'text'"):
+        Space("text", items, np.ones(2, dtype=np.float32), 1.0)
+
+
+def test_weights_that_do_not_match_the_vectors_are_an_error() -> None:
+    text = make_index().spaces["text"]
+    with pytest.raises(ArtifactError, match=f"{len(text.weights) - 1} weights but {len(text.weights)} vectors"):
+        replace(text, weights=text.weights[1:])
+
+
+def test_ids_that_do_not_match_the_rows_are_an_error() -> None:
+    index = make_index()
+    with pytest.raises(ArtifactError, match="11 item ids but 12 rows of vectors in space 'text' of index index-1"):
+        replace(index, item_ids=ITEMS[1:])
+    with pytest.raises(ArtifactError, match="12 item ids but 11 rows of tokens in index index-1"):
+        replace(index, tokens=index.tokens.take(np.arange(11)))
+
+
+def test_an_id_that_comes_twice_is_an_error() -> None:
+    with pytest.raises(ArtifactError, match="item id 'i4' twice"):
+        replace(make_index(), item_ids=("i4", *ITEMS[1:]))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+def save_offsets(offsets: list[int], path: Path) -> None:
+    np.save(path, np.array(offsets, dtype=np.int64))
+
+
+DAMAGE = {
+    "a missing matrix": (lambda d: (d / "text" / "vectors.npy").unlink(), "vectors.npy cannot be read"),
+    "a truncated matrix": (lambda d: truncate(d / "text" / "vectors.npy"), "vectors.npy cannot be read"),
+    "an empty matrix file": (lambda d: (d / "idf.npy").write_bytes(b""), "idf.npy cannot be read"),
+    "a file that is no matrix": (lambda d: (d / "idf.npy").write_text("idf"), "idf.npy cannot be read"),
+    "offsets that stop short": (lambda d: save_offsets([0, 1], d / "text" / "offsets.npy"), "text is corrupt"),
+    "offsets that decrease": (lambda d: save_offsets([0, 9, 3, 12], d / "collaborative" / "offsets.npy"), "decrease"),
+    "too few ids": (lambda d: (d / "item_ids.json").write_text('["i0"]'), "1 item ids but 12 items in index index-1"),
+    "ids that are no list": (lambda d: (d / "item_ids.json").write_text("7"), "is corrupt"),
+    "no description": (lambda d: (d / "index.json").unlink(), r"index.json cannot be read \(No such file"),
+    "a description that is no JSON": (lambda d: truncate(d / "index.json"), "index.json is corrupt"),
+    "an empty description": (lambda d: (d / "index.json").write_text("{}"), "index.json is corrupt"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_an_error_that_says_what_to_do(kind: str, saved: Path) -> None:
+    damage, message = DAMAGE[kind]
+    damage(saved)
+    with pytest.raises(ArtifactError, match=message) as caught:
+        load_index(saved)
+    assert "make export" in str(caught.value)
+
+
+def test_object_arrays_are_refused_since_unpickling_runs_code(saved: Path) -> None:
+    np.save(saved / "idf.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ArtifactError, match=r"idf\.npy cannot be read"):
+        load_index(saved)
+
+
+def test_the_description_is_for_people_too(saved: Path) -> None:
+    meta = json.loads((saved / "index.json").read_text())
+    assert meta["items"] == 12
+    assert meta["spaces"]["collaborative"] == {"dim": 4, "scale": 0.5}
+
+
+def test_an_index_without_items_has_no_rows() -> None:
+    index = make_index()
+    empty = {
+        name: replace(s, items=s.items.take(np.arange(0)), weights=s.weights[:0]) for name, s in index.spaces.items()
+    }
+    none = ItemIndex("x", "y", (), empty, index.tokens.take(np.arange(0)), index.idf)
+    assert len(none) == 0
+    assert none.rows([b"i0"]).tolist() == [-1]
