@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from tesserank_client import Client, Request, TesserankClientError
 
 from examples.report import Timing, print_latency, print_recommendations
 from examples.requests import cold, history_text, hot, warm
@@ -27,7 +28,6 @@ from tesserank.errors import TesserankError
 from tesserank.paths import ARTIFACTS, TRACKED_REPOSITORY
 from tesserank.segments.config import load_segments
 from tesserank.server import TritonServer
-from tesserank_client import Client, Request, TesserankClientError
 
 BUILD = Path("build/demo")
 CANDIDATES = 100

@@ -8,9 +8,9 @@ from statistics import median
 
 from rich.console import Console
 from rich.table import Table
+from tesserank_client import Recommendations
 
 from examples.sample_data import Showcase
-from tesserank_client import Recommendations
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,15 @@ def print_recommendations(
 
 def print_latency(console: Console, timings: Sequence[Timing]) -> None:
     """p50 of recommend and of the cross-encoder on the same user and candidates, and their ratio."""
-    kinds = ("cold", "warm", "hot")
-    table = Table(
-        "scenario", "candidates", *(f"{kind} ms" for kind in kinds), "cross-encoder ms", *(f"×, {k}" for k in kinds),
-        title="p50 of recommend against the cross-encoder it replaces (same backbone, user, candidates, server)",
-    )  # fmt: skip
+    table = Table("scenario", "request", "p50, ms", "times faster", title="latency through Triton, gRPC, client side")
     for timing in timings:
-        table.add_row(
-            timing.scenario,
-            str(timing.candidates),
-            *(f"{timing.p50_ms(kind):.1f}" for kind in kinds),
-            f"{timing.p50_ms('cross_encoder'):,.0f} ({timing.pair_precision})",
-            *(f"{timing.ratio(kind):,.0f}" for kind in kinds),
-        )
+        name = f"{timing.scenario}, {timing.candidates} candidates"
+        table.add_row(name, f"cross_encoder {timing.pair_precision}", f"{timing.p50_ms('cross_encoder'):,.0f}", "1")
+        for kind in ("cold", "warm", "hot"):
+            table.add_row("", f"recommend, {kind}", f"{timing.p50_ms(kind):.1f}", f"{timing.ratio(kind):,.0f}")
+        table.add_section()
     console.print(table)
     console.print(
-        "cold: no segment cached; warm: only the newest is not; hot: all are. The cross-encoder's pair head is"
+        "cold: no segment cached; warm: only the newest is not; hot: all are. Same user, candidates, backbone and "
+        "server. The cross-encoder's pair head is untrained: it is here for its cost, not for its ranking."
     )
-    console.print("untrained: it is here for its cost, and what it would rank is not compared.")

@@ -1,4 +1,4 @@
-"""The command line: ``tesserank COMMAND``. Commands of other packages join through the entry points tesserank.commands."""
+"""The command line: ``tesserank COMMAND``. Other packages join through entry points, tesserank.commands."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tesserank_client._config import DEFAULT_TIMEOUT, Protocol, Timeout, check_url
 from tesserank_client._errors import ClientClosedError, InvalidArgumentError, ServerError, TransportError
-from tesserank_client._protocol import DEFAULT_TOP_K, RECOMMEND
+from tesserank_client._protocol import RECOMMEND
 from tesserank_client._request import Event, Request, Row, Text, UnknownItems, check, check_many, check_string
 from tesserank_client._result import Recommendations, decode_cross_encoder, decode_recommend
 from tesserank_client._tensors import Call, encode_cross_encoder, encode_recommend

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from tesserank_client._errors import InvalidArgumentError
-from tesserank_client._protocol import DEFAULT_TOP_K
 
 T = TypeVar("T")
 UnknownItems = Literal["skip", "reject"]

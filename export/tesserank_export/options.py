@@ -10,6 +10,8 @@ from tesserank.errors import ConfigError
 from tesserank_export.events import EventFields, UnknownPolicy
 from tesserank_export.parity import TOLERANCES, Tolerance
 
+_MAX_SEED = 2**32 - 1  # numpy's and scikit-learn's
+
 
 @dataclass(frozen=True)
 class ExportOptions:
@@ -38,3 +40,5 @@ class ExportOptions:
         for name, minimum in least.items():
             if (value := getattr(self, name)) < minimum:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least {minimum}, not {value}")
+        if self.seed > _MAX_SEED:
+            raise ConfigError(f"--seed must be at most {_MAX_SEED}, not {self.seed}")

@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--history", metavar="IDS", type=_ids, default=(), help=f"the user's items, oldest first: {ids}"
     )
-    parser.add_argument("--text", metavar="TEXT", help="the first text segment of the segments file: what the user searches for, say")
+    parser.add_argument(
+        "--text", metavar="TEXT", help="the first text segment of the segments file: what the user searches for, say"
+    )
     parser.add_argument(
         "--named-text",
         nargs=2,
@@ -37,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--candidates", metavar="IDS", type=_ids, help=f"rank only these; default all items: {ids}")
     parser.add_argument("--exclude", metavar="IDS", type=_ids, default=(), help=f"do not recommend these: {ids}")
-    parser.add_argument("--top-k", metavar="K", type=int, help="how many items (default 10, or all candidates if fewer)")
+    parser.add_argument(
+        "--top-k", metavar="K", type=int, help="how many items (default 10, or all candidates if fewer)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--reject-unknown", action="store_true", help="fail on ids that are not in the catalogue")
     parser.add_argument("--include-history", action="store_true", help="recommend items of the history too")

@@ -23,17 +23,17 @@ def aggregate(scores: Scores, weights: NDArray[Any], method: str, temperature: f
     Raises ValueError if no weight is above 0 or the method is unknown.
     """
     if method == "sum":
-        return contributions(scores, weights, method, temperature).sum(axis=1)
+        return np.asarray(contributions(scores, weights, method, temperature).sum(axis=1))
     peak, exponentials = _soft_maximum(scores, weights, method, temperature)
-    total: Scores = scores.dtype.type(temperature) * (peak + np.log(exponentials.sum(axis=1)))
-    return total
+    return np.asarray(scores.dtype.type(temperature) * (peak + np.log(exponentials.sum(axis=1))))
 
 
 def contributions(scores: Scores, weights: NDArray[Any], method: str, temperature: float) -> Scores:
     """Each part's share of what ``aggregate`` returns for the same arguments: [n, K], rows adding up to ``s``."""
     if method == "sum":
         _check_weights(weights)
-        return scores * weights.astype(scores.dtype)
+        products: Scores = scores * weights.astype(scores.dtype)
+        return products
     s = aggregate(scores, weights, method, temperature)
     _, exponentials = _soft_maximum(scores, weights, method, temperature)
     shares: Scores = s[:, None] * (exponentials / exponentials.sum(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""MaxSim on the CPU: one blocked matrix product, the maximum over each item's tokens, the weighted sum over each unit's.
+"""MaxSim on the CPU: one blocked matrix product, the maximum over an item's tokens, the weighted sum over a unit's.
 
 All segments of a user are scored in one pass over the items. Blocks hold whole items and are sized so that a block's
 similarities stay in a core's cache between the product and the maximum; they are spread over threads, so the BLAS

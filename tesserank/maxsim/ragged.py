@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Ragged:
-    """``vectors`` [T, d] of any float type; item i has rows ``offsets[i]:offsets[i + 1]``; ``offsets`` int64 [N + 1]."""
+    """``vectors`` [T, d] of any float type; item i has rows ``offsets[i]:offsets[i + 1]``; ``offsets`` [N + 1]."""
 
     vectors: NDArray[Any]
     offsets: NDArray[np.int64]

@@ -21,4 +21,5 @@ def top_k(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
     above = np.flatnonzero(scores > threshold)
     ties = np.flatnonzero(scores == threshold)[: k - len(above)]
     chosen = np.concatenate([above, ties])
-    return chosen[np.lexsort((chosen, -scores[chosen]))]
+    best: NDArray[np.int64] = chosen[np.lexsort((chosen, -scores[chosen]))]
+    return best

@@ -135,7 +135,7 @@ class SegmentsConfig:
     history: HistoryConfig = HistoryConfig()
     texts: Mapping[str, TextConfig] = field(default_factory=lambda: {"query": TextConfig(), "profile": TextConfig()})
     aggregation: AggregationConfig = AggregationConfig()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
     def channels(self) -> tuple[Channel, ...]:
         """Every channel a request may have segments in; SEGMENT_CHANNELS holds positions in this tuple."""

@@ -1,1 +1,1 @@
-"""The request path, free of Triton: users' requests → segments → scores. The models of the repository only unpack tensors."""
+"""The request path, free of Triton: requests → segments → scores. The repository's models only unpack tensors."""

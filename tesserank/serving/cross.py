@@ -50,4 +50,5 @@ class PairScorer:
         """A history that does not fit loses its oldest tokens."""
         item = item[: self._template.room(2)]
         room = self._template.room(2) - len(item)
-        return self._template.compose([history[len(history) - room :] if len(history) > room else history, item]).input_ids
+        newest = history[max(len(history) - room, 0) :]
+        return self._template.compose([newest, item]).input_ids

@@ -106,8 +106,8 @@ class SegmentEmbedder:
         self._plan_texts(context, user, row)
         if not user.plans:
             raise EmptyRequestError(
-                f"user {row}: nothing to score by: {len(context.texts)} texts and {len(context.item_ids)} history items, "
-                f"{user.unknown} of them not in the catalogue, give no segment with a weight above 0"
+                f"user {row}: nothing to score by: {len(context.texts)} texts, {len(context.item_ids)} history items "
+                f"({user.unknown} not in the catalogue) give no segment with a weight above 0"
             )
         limit = self._config.limits.max_segments
         if len(user.plans) > limit:

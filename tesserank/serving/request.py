@@ -1,4 +1,4 @@
-"""What a user asks for, checked. Everything a client can get wrong is named here, with the user's row and both values."""
+"""What a user asks for, checked. What a client can get wrong is named, with the user's row and both values."""
 
 from __future__ import annotations
 

@@ -85,7 +85,6 @@ class SegmentBatch:
                 batch.labels[row, k] = segment.label.encode()
         return batch
 
-
     def rows(self, users: slice) -> SegmentBatch:
         """Some of the users, without padding that only others need."""
         used = self.token_weights[users] > 0

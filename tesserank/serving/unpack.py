@@ -1,4 +1,4 @@
-"""A request's arrays → one UserContext or RankingOptions a row. Arrays are [B, ...], padded as tesserank.protocol says."""
+"""A request's arrays → one UserContext or RankingOptions a row. Arrays are [B, ...], padded as in the protocol."""
 
 from __future__ import annotations
 

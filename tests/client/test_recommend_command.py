@@ -102,7 +102,7 @@ def test_a_file_of_ids_that_cannot_be_read_is_named(
         (["--history", "a", "--top-k", "0"], "top_k is 0"),
         (["--history", "a,,b"], 'item id in history is ""'),
         (["--history", "a", "--candidates", ""], "candidates is empty"),
-        (["--text", ""], "text 'query' is \"\""),
+        (["--text", ""], "text '' is \"\""),
         (["--history", "a", "--timeout", "0"], "timeout of 0.0 s"),
         (["--history", "a", "--url", "http://127.0.0.1:8000"], "host:port"),
     ],

@@ -62,7 +62,7 @@ def test_cross_encoder_texts_survive_the_way_to_tensors(history_text: str, candi
 
 def test_a_plain_request_sends_no_tensor_that_says_nothing() -> None:
     call = encode_recommend([check(Request(history=["a"]))])
-    assert [tensor.name for tensor, _ in call.inputs] == ["HISTORY_ITEM_IDS", "TOP_K", "REJECT_UNKNOWN"]
+    assert [tensor.name for tensor, _ in call.inputs] == ["HISTORY_ITEM_IDS", "REJECT_UNKNOWN"]
 
 
 def test_texts_may_be_a_mapping() -> None:
@@ -70,6 +70,17 @@ def test_texts_may_be_a_mapping() -> None:
         Text("query", "shoes"),
         Text("profile", "runner"),
     )
+
+
+def test_a_text_alone_goes_to_the_first_text_segment() -> None:
+    assert check(Request(texts="shoes")).texts == (Text("", "shoes"),)
+    assert check(Request(texts="")).texts == ()
+
+
+def test_users_with_and_without_a_top_k_are_sent_apart() -> None:
+    rows = [check(Request(history=["a"], top_k=3)), check(Request(history=["b"]))]
+    with pytest.raises(InvalidArgumentError, match="1 of 2 users have a top_k"):
+        encode_recommend(rows)
 
 
 def test_history_mixes_ids_and_events() -> None:
@@ -116,10 +127,9 @@ def test_the_server_judges_a_weight_that_can_be_sent(weight: float) -> None:
         ),
         ({"history": [Event("a", weight=cast(Any, None))]}, "weight None of the event of item 'a' is not a number"),
         ({"texts": {"query": ""}}, "text 'query' is \"\""),
-        ({"texts": {"": "shoes"}}, 'name of a text is ""'),
         ({"texts": {"query": 3}}, "of type int: it must be a str"),
         ({"texts": {"query": "\udc80"}}, "cannot be encoded as UTF-8"),
-        ({"texts": "shoes"}, "texts is 'shoes': give a list"),
+        ({"texts": "\udc80"}, "cannot be encoded as UTF-8"),
         ({"texts": ["shoes"]}, "texts holds 'shoes': give Text"),
         ({"candidates": []}, "candidates is empty"),
         ({"candidates": "abc"}, "candidates is 'abc': give a list"),

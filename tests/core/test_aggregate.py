@@ -104,3 +104,9 @@ def test_top_k_is_a_stable_sort_without_minus_infinity(values: list[float], k: i
     scores = np.array(values, dtype=np.float32)
     expected = sorted((i for i, value in enumerate(values) if value > -math.inf), key=lambda i: (-values[i], i))[:k]
     assert top_k(scores, k).tolist() == expected
+
+
+@pytest.mark.parametrize("k", [1, 50, 499, 500])
+def test_ties_among_many_scores_go_to_the_earlier_position(k: int) -> None:
+    scores = np.random.default_rng(0).integers(0, 5, 500).astype(np.float32)
+    assert top_k(scores, k).tolist() == sorted(range(500), key=lambda i: (-scores[i], i))[:k]

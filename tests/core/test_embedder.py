@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tesserank.encoding.cache import SegmentCache
 from tesserank.errors import EmptyRequestError, InvalidArgumentError, UnknownItemError
 from tesserank.segments.config import HistoryConfig
 from tesserank.serving.embedder import EmbeddedUsers
@@ -68,7 +69,7 @@ def test_cold_warm_and_hot_requests_give_identical_arrays(cut: str, users: Seque
     assert encoder.rows == rows, "a hot request encodes nothing"
     assert sum(hot.misses) == 0
     cold = make_embedder(make_config(cut), CountingEncoder()).embed(users)
-    without_cache = make_embedder(make_config(cut), CountingEncoder(), cache_bytes=0).embed(users)
+    without_cache = make_embedder(make_config(cut), CountingEncoder(), cache=SegmentCache(0)).embed(users)
     for other in (hot, cold, without_cache):
         assert_same(warm.batch, other.batch)
 
@@ -87,11 +88,12 @@ def test_a_batch_gives_each_user_what_they_get_alone(cut: str, users: Sequence[U
 
 
 def test_the_same_segment_of_several_users_is_encoded_once() -> None:
-    encoder = CountingEncoder()
+    encoder, cache = CountingEncoder(), SegmentCache(1 << 20)
     texts = (Text("query", "5 6 7"), Text("profile", "5 6 7"))
-    embedded = make_embedder(make_config(), encoder).embed([UserContext(texts=texts)] * 10)
+    embedded = make_embedder(make_config(), encoder, cache=cache).embed([UserContext(texts=texts)] * 10)
     assert encoder.rows == 1
-    assert (embedded.hits, embedded.misses) == ([0] * 10, [2] * 10)
+    assert (embedded.hits, embedded.misses) == ([0] * 10, [2] * 10), "what each user had to wait for"
+    assert (cache.counters().hits, cache.counters().misses) == (0, 1), "what the cache was asked for"
 
 
 def test_the_encoder_is_never_given_more_rows_than_it_takes() -> None:

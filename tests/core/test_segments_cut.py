@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import Phase, event, find, given, settings
@@ -80,6 +81,17 @@ def test_a_segment_keeps_its_limits_unless_one_item_alone_breaks_them(case: Case
         assert block
         assert len(block) <= config.max_items or config.cut == "item"
         assert len(block) == 1 or tokens(block) <= config.token_limit
+
+
+@given(cases())
+def test_a_run_is_split_only_where_the_next_event_does_not_fit(case: Case) -> None:
+    events, config = case
+    if config.cut == "item":
+        return
+    ends_of_runs = {id(run[-1]) for run in runs(events, config)}
+    blocks = cut(events, config)
+    for block, following in pairwise(blocks):
+        assert id(block[-1]) in ends_of_runs or not fits((*block, following[0]), config)
 
 
 @given(cases("session"))

@@ -121,8 +121,11 @@ def make_config(
 
 
 def make_embedder(
-    config: SegmentsConfig, encoder: CountingEncoder, index: ItemIndex | None = None, cache_bytes: int = 1 << 20
+    config: SegmentsConfig,
+    encoder: CountingEncoder,
+    index: ItemIndex | None = None,
+    cache: SegmentCache | None = None,
 ) -> SegmentEmbedder:
-    """An embedder with an empty cache."""
-    cache = SegmentCache(cache_bytes)
+    """An embedder with a cache of its own, if none is given."""
+    cache = SegmentCache(1 << 20) if cache is None else cache
     return SegmentEmbedder(index or make_index(), config, TEMPLATE, tokenize, cache, encoder, max_rows=4)

@@ -76,6 +76,8 @@ def test_a_run_reports_every_protocol_and_model(
     assert set(counts) == {(protocol, model) for protocol in ("gRPC", "HTTP") for model in models}
     assert min(counts.values()) > 0
     assert summary.failures == ()
+    # what Locust printed last: its CSV files alone would lack the last second
+    assert f" {summary.requests} " in reports.locust_log.read_text().partition("Aggregated")[2]
     # An answer takes 0.1 s, and those who wait meanwhile are answered together next: two groups take turns, four users
     # send 20 a second. Users who block each other, as gRPC's do without its gevent support, send 10.
     assert counts["gRPC", "recommend"] + counts["HTTP", "recommend"] > 3 * 15

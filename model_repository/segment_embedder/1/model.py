@@ -2,6 +2,7 @@
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+
 from tesserank import protocol
 from tesserank.artifact.bundle import open_segments, open_template
 from tesserank.artifact.layout import INDEX_PART, TOKENIZER_PART, Layout

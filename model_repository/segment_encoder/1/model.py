@@ -2,6 +2,7 @@
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+
 from tesserank.artifact.layout import ENCODER_PART, Layout
 from tesserank.artifact.manifest import load_manifest
 from tesserank.encoding.engine import OnnxEngine

@@ -1,6 +1,7 @@
 """segmented_maxsim: segments × candidates (or the whole catalogue) → segment scores → one score → top-k."""
 
 import numpy as np
+
 from tesserank import protocol
 from tesserank.artifact.bundle import open_segments
 from tesserank.artifact.layout import INDEX_PART, Layout

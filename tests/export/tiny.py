@@ -1,0 +1,135 @@
+"""A tiny world to export: real models with random weights, a tokenizer trained on the catalogue's own texts, events."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from tesserank_export.options import ExportOptions
+from tesserank_export.pipeline import Export
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import AutoModel, BertConfig, PreTrainedTokenizerFast
+
+HIDDEN = 32
+VOCABULARY = 120
+SIZES: dict[str, int] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": HIDDEN,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 66,
+}
+WORDS = ["red", "blue", "green", "matte", "glossy", "lipstick", "nail", "file", "shampoo", "soap", "cream", "brush", "comb", "mirror", "dry", "oily", "hair", "skin", "hand", "face", "travel", "gift", "set", "of", "for", "a", "the", "with", "organic", "gentle"]  # fmt: skip
+EMPTY_ROW, LONG_ROW = 3, 7
+LONG_WORDS = 50  # more than the default items.token_limit
+
+
+def make_items(count: int = 40) -> list[tuple[str, str]]:
+    """Items whose texts differ; one has no text, one a long text."""
+    draw = random.Random(0)
+    texts = [f"{' '.join(draw.choices(WORDS, k=draw.randint(3, 9)))} {row}" for row in range(count)]
+    texts[EMPTY_ROW] = ""
+    texts[LONG_ROW] = " ".join(draw.choices(WORDS, k=LONG_WORDS))
+    return [(f"item{row}", text) for row, text in enumerate(texts)]
+
+
+ITEMS = make_items()
+
+
+def write_items(path: Path, items: Sequence[tuple[str, str]] = ITEMS) -> Path:
+    """Write a catalogue in the format that the file's name says."""
+    rows = [{"item_id": item_id, "text": text} for item_id, text in items]
+    if path.suffix == ".parquet":
+        import pyarrow
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    elif path.suffix == ".csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["item_id", "text"])
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_events(path: Path, users: int = 60) -> Path:
+    """Write an event log in which neighbouring items are used together."""
+    draw = random.Random(1)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["user_id", "item_id", "timestamp", "kind"])
+        for user in range(users):
+            start = draw.randrange(len(ITEMS))
+            for step in range(6):
+                item = (start + draw.randint(0, 4)) % len(ITEMS)
+                writer.writerow([f"user{user}", f"item{item}", 1_700_000_000 + step * 60, "click"])
+    return path
+
+
+def make_tokenizer(framed: bool = True, **special: str) -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer of the catalogue's words: with [CLS] and [SEP] around a text, or with nothing."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    names = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"} | special
+    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=list(names.values()), show_progress=False)
+    tokenizer.train_from_iterator([text for _, text in ITEMS], trainer)
+    if framed:
+        frame = [(names[name], tokenizer.token_to_id(names[name])) for name in ("cls", "sep")]
+        single = f"{names['cls']} $A {names['sep']}"
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=single, pair=f"{single} $B:1 {names['sep']}:1", special_tokens=frame
+        )
+    tokens = {f"{name}_token": token for name, token in names.items()}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **tokens)
+
+
+def save_model(directory: Path, config: Any, framed: bool = True) -> Path:
+    """A checkpoint of random weights, as save_pretrained leaves it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModel.from_config(config).save_pretrained(directory)
+    make_tokenizer(framed).save_pretrained(directory)
+    return directory
+
+
+def save_bert(directory: Path, **changes: int) -> Path:
+    """A tiny BERT."""
+    return save_model(directory, BertConfig(**SIZES | changes))
+
+
+def make_options(root: Path, model: Path, **changes: Any) -> ExportOptions:
+    """Options of an export under ``root``, whose catalogue is written there unless another is named."""
+    root.mkdir(parents=True, exist_ok=True)
+    settings: dict[str, Any] = {
+        "catalog": root / "items.jsonl",
+        "store": root / "artifacts" / "tiny",
+        "work": root / "artifacts" / ".work",
+        "model": str(model),
+        "dim": 16,
+        "collaborative_dim": 8,
+    } | changes
+    if not settings["catalog"].exists():
+        write_items(settings["catalog"])
+    return ExportOptions(**settings)
+
+
+def run_export(options: ExportOptions) -> tuple[Path, str]:
+    """Export; the artefact's directory and what was printed."""
+    console = Console(record=True, width=200, file=io.StringIO())
+    artifact = Export(options, console).run()
+    return artifact, console.export_text()
+
+
+def debris(root: Path) -> list[str]:
+    """Hidden directories under ``root`` but the work directory itself: what an unfinished write leaves."""
+    return sorted(str(path.relative_to(root)) for path in root.rglob(".*") if path.is_dir() and path.name != ".work")

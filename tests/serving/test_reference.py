@@ -1,0 +1,85 @@
+"""What is served is what the float64 reference says, and what is looked up is what would be encoded."""
+
+from __future__ import annotations
+
+import numpy as np
+from tesserank_client import Request
+
+from tests.serving.pipeline import Offline, Served, Shop
+
+FLOAT32_HALF_STEP = 2.0**-24
+FLOAT16_HALF_STEP = 2.0**-11
+
+
+def segment_score_tolerance() -> float:
+    """The dot product of unit vectors of d dimensions in float32 is off by d half steps at the most (Higham 2002, §3.1).
+
+    Token weights add up to 1, so the mean over tokens is off by no more; doubled for that mean's own roundings.
+    """
+    return 2 * 64 * FLOAT32_HALF_STEP
+
+
+def score_tolerance(offline: Offline, largest: float) -> float:
+    """A score changes by at most ``weight * scale`` of its channel for a change of 1 in segment scores.
+
+    For the soft maximum that is so because its derivatives by the segments add up to 1; here its weights do not bound
+    the ``sum``, which no variation uses. The logarithm and the sum over channels round a few times more.
+    """
+    assert offline.config.aggregation.method == "softmax"
+    channels = offline.config.channels()
+    slope = sum(channel.weight * offline.index.spaces[channel.space].scale for channel in channels)
+    return slope * segment_score_tolerance() + 16 * FLOAT32_HALF_STEP * largest
+
+
+def test_served_answers_equal_the_float64_reference(served: Served, shop: Shop) -> None:
+    with served.client() as client:
+        for name, request in shop.requests().items():
+            answer, expected = client.recommend_many([request])[0], served.offline.recommend(request)
+            assert list(answer.item_ids) == expected.item_ids, name
+            assert len(answer.item_ids) == 10
+            assert list(answer.segments) == expected.labels, name
+            tolerance = score_tolerance(served.offline, float(np.abs(expected.scores).max()))
+            np.testing.assert_allclose(answer.scores, expected.scores, rtol=0, atol=tolerance, err_msg=name)
+            np.testing.assert_allclose(
+                answer.segment_scores, expected.segment_scores, rtol=0, atol=segment_score_tolerance(), err_msg=name
+            )
+            # a share is the score times a softmax probability, whose exponent moves by 1 / temperature as much
+            moved = tolerance * (1 + np.abs(expected.scores).max() / served.offline.config.aggregation.temperature)
+            np.testing.assert_allclose(answer.contributions, expected.contributions, rtol=0, atol=moved, err_msg=name)
+
+
+def test_the_tolerance_is_far_below_the_distance_of_neighbours_in_the_ranking(by_item: Served, shop: Shop) -> None:
+    answers = [by_item.offline.recommend(request) for request in shop.requests().values()]
+    gaps = np.concatenate([-np.diff(answer.scores) for answer in answers])
+    largest = max(float(np.abs(answer.scores).max()) for answer in answers)
+    assert score_tolerance(by_item.offline, largest) < np.median(gaps) / 10
+
+
+def test_an_items_text_sent_as_a_text_scores_like_the_item_looked_up_in_the_index(by_item: Served, shop: Shop) -> None:
+    everything = {"candidates": shop.item_ids, "top_k": len(shop.item_ids)}
+    with by_item.client() as client:
+        for item in shop.item_ids[:3]:
+            encoded = client.recommend(texts={"query": shop.texts[item]}, **everything)
+            looked_up = client.recommend(history=[item], **everything)
+            column = looked_up.segments.index(f"history/text:{item}")
+            by_lookup = dict(zip(looked_up.item_ids, looked_up.segment_scores[:, column], strict=True))
+            expected = [by_lookup[other] for other in encoded.item_ids]
+            # The index holds float16: each component of a query token is off by half a step relative to itself, so its
+            # product with a unit vector by at most that, and so is the mean over tokens.
+            tolerance = FLOAT16_HALF_STEP + segment_score_tolerance()
+            np.testing.assert_allclose(encoded.segment_scores[:, 0], expected, rtol=0, atol=tolerance)
+            assert encoded.item_ids[0] == item, "nothing is more like an item than itself"
+
+
+def test_sessions_and_content_segments_go_through_the_encoder_and_items_do_not(
+    by_item: Served, encoding: Served, shop: Shop
+) -> None:
+    request = Request(history=shop.history(3))
+    with by_item.client() as client:
+        looked_up = client.recommend_many([request])[0]
+    with encoding.client() as client:
+        encoded = client.recommend_many([request])[0]
+    assert (looked_up.cache_hits, looked_up.cache_misses) == (0, 0)
+    blocks = [label for label in encoded.segments if label.startswith("history/text:")]
+    assert encoded.cache_hits + encoded.cache_misses == len(blocks)
+    assert any("+" in label for label in blocks), "a segment of several items"
