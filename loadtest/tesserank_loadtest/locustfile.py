@@ -6,14 +6,15 @@ they have their answer. The gRPC users of one process share one connection: gRPC
 
 from __future__ import annotations
 
-import atexit
 import csv
 import logging
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -61,9 +62,25 @@ def refresh_clock(**_: object) -> None:
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
-def complete_csv_at_exit(environment: Environment, **_: object) -> None:
-    """Write the CSV files again at exit: Locust does so once a second, and leaves out what came after the last time."""
-    atexit.register(write_csv, StatsCSV(environment, PERCENTILES_TO_REPORT), Reports(PLAN_FILE.parent))
+def end_with_complete_csv(environment: Environment, **_: object) -> None:
+    """Have ``end`` called when Locust has ended its users, and written and printed all that it will."""
+    tables = StatsCSV(environment, PERCENTILES_TO_REPORT)
+    environment.events.quit.add_listener(partial(end, tables))
+
+
+def end(stats: StatsCSV, exit_code: int, **_: object) -> None:
+    """Write the CSV files, which Locust does once a second but not at the end, and end the process.
+
+    At once: the interpreter's own way of ending was seen to hang here, after everything was written.
+    """
+    try:
+        write_csv(stats, Reports(PLAN_FILE.parent))
+    except OSError:
+        LOG.exception("cannot write the CSV files")
+        exit_code = exit_code or 1
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(exit_code)
 
 
 def write_csv(stats: StatsCSV, reports: Reports) -> None:

@@ -19,7 +19,8 @@ from tesserank.errors import ArtifactError
 def new_directory(target: Path) -> Iterator[Path]:
     """A scratch directory beside ``target`` that becomes it when the block ends, and vanishes if it fails."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    _sweep(target)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}.", dir=target.parent))
     try:
         yield scratch
         scratch.chmod(0o755)  # mkdtemp's 0700 would lock out a server that runs as another user
@@ -28,9 +29,20 @@ def new_directory(target: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _sweep(target: Path) -> None:
+    """Remove what a killed process left beside ``target``: scratch directories carry their maker's process id.
+
+    Only while ``target`` stands: a process killed between two renames has left the old one aside.
+    """
+    for leftover in target.parent.glob(f".{target.name}.*.*") if target.exists() else ():
+        pid = leftover.name[len(target.name) + 2 :].split(".")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
 def _replace_directory(scratch: Path, target: Path) -> None:
     if target.exists():  # rename(2) replaces only an empty directory: step aside, and only then remove
-        retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+        retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}.", dir=target.parent))
         os.replace(target, retired)
         try:
             os.replace(scratch, target)

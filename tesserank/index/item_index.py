@@ -40,6 +40,10 @@ class Space:
     def dim(self) -> int:
         return int(self.items.vectors.shape[1])
 
+    def item_weights(self, row: int) -> NDArray[np.float32]:
+        """The weights of one item's vectors, float32 [M], a view."""
+        return self.weights[self.items.offsets[row] : self.items.offsets[row + 1]]
+
     def in_float32(self) -> Space:
         """The same with its vectors in memory as float32, for scoring: numpy converts float16 slowly."""
         return replace(self, items=Ragged(self.items.vectors.astype(np.float32), self.items.offsets))

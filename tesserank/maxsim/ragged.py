@@ -37,7 +37,7 @@ class Ragged:
 
     def take(self, rows: NDArray[np.int64]) -> Ragged:
         """The items of ``rows``, copied, in that order."""
-        lengths = self.lengths[rows]
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         gather = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         return Ragged(self.vectors[gather], offsets)

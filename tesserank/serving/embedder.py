@@ -221,11 +221,10 @@ class SegmentEmbedder:
             groups = plan.composed.groups
         else:
             space = self._index.spaces[plan.space]
-            taken = space.items.take(np.asarray(plan.rows, dtype=np.int64))
-            rows = taken.vectors.astype(np.float32)
-            offsets = space.items.offsets
-            weights = np.concatenate([space.weights[offsets[row] : offsets[row + 1]] for row in plan.rows])
-            groups = np.repeat(np.arange(len(plan.rows), dtype=np.int32), taken.lengths)
+            items = [space.items.item(row) for row in plan.rows]
+            rows = np.concatenate(items).astype(np.float32)
+            weights = np.concatenate([space.item_weights(row) for row in plan.rows])
+            groups = np.repeat(np.arange(len(items), dtype=np.int32), [len(item) for item in items])
         shares, units = normalise_weights(weights, groups, self._config.aggregation.group_by_item)
         return EmbeddedSegment(plan.label, plan.channel, plan.weight, rows, shares, units)
 

@@ -38,7 +38,9 @@ class SegmentBatch:
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> SegmentBatch:
-        """The batch in a request's arrays, by tensor name. Raises InvalidArgumentError if their shapes disagree."""
+        """The batch in a request's arrays, by tensor name. Raises InvalidArgumentError if their shapes disagree
+        or a value is none that an embedder gives out.
+        """
         embeddings = arrays[protocol.SEGMENT_EMBEDDINGS.name]
         for tensor, axes in (
             (protocol.TOKEN_WEIGHTS, 3),
@@ -51,6 +53,11 @@ class SegmentBatch:
                     f"{tensor.name} has shape {arrays[tensor.name].shape}, "
                     f"SEGMENT_EMBEDDINGS {embeddings.shape}: the first {axes} axes must agree"
                 )
+        weights = arrays[protocol.SEGMENT_WEIGHTS.name][arrays[protocol.SEGMENT_CHANNELS.name] >= 0]
+        if not (np.isfinite(weights) & (weights > 0)).all():
+            raise InvalidArgumentError("SEGMENT_WEIGHTS must be finite and above 0 where SEGMENT_CHANNELS is not -1")
+        if not np.isfinite(embeddings).all():
+            raise InvalidArgumentError("SEGMENT_EMBEDDINGS holds NaN or infinity")
         return SegmentBatch(
             embeddings=embeddings,
             token_weights=arrays[protocol.TOKEN_WEIGHTS.name],
@@ -109,6 +116,10 @@ def normalise_weights(
     must be non-decreasing from 0. Returns weights float32 [n] and the unit of each token int32 [n].
     """
     units = groups if by_group else np.zeros_like(groups)
+    if not units[-1]:  # one unit, as most segments are
+        total = weights.sum()
+        even_share = np.full(len(weights), 1.0 / len(weights), dtype=np.float32)
+        return (weights / total if total > 0 else even_share), units
     counts = np.bincount(units)
     totals = np.bincount(units, weights=weights)
     even = (totals == 0)[units]

@@ -1,4 +1,4 @@
-"""Whatever AutoModel loads is an encoder here: the exported graph says what torch says, at any length and with padding."""
+"""Whatever AutoModel loads is an encoder here: the graph says what torch says, at any length, padded or not."""
 
 from __future__ import annotations
 
@@ -106,9 +106,7 @@ def test_a_fusion_that_fails_leaves_the_graph_as_traced_and_says_why(
 
 
 def test_a_model_that_reads_no_text_is_refused_by_its_family(tmp_path: Path) -> None:
-    config = t.ViTConfig(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=48, image_size=32
-    )
+    config = t.ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=4, image_size=32)
     t.AutoModel.from_config(config).save_pretrained(tmp_path / "vit")
     make_tokenizer().save_pretrained(tmp_path / "vit")
     with pytest.raises(ConfigError, match=r"vit \(family vit\) does not run as an encoder of token ids"):
@@ -130,7 +128,5 @@ def test_weights_beyond_one_onnx_file_are_refused_with_both_sizes(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(graph, "_MAX_BYTES", 1000)
-    with pytest.raises(
-        ConfigError, match=r"family bert\) has [\d,]+ bytes of float32 weights; one ONNX file holds 1,000"
-    ):
+    with pytest.raises(ConfigError, match=r"bert\) has [\d,]+ bytes of float32 weights; one ONNX file holds 1,000"):
         export_backbone(checkpoint, tmp_path / "backbone.onnx")

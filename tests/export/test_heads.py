@@ -29,7 +29,7 @@ def matrix(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
 
 
 def add_modules(
-    model: Path, heads: list[dict[str, torch.Tensor]], kinds: list[str] | None = None, **config: object
+    model: Path, heads: list[dict[str, torch.Tensor]], kinds: tuple[str, ...] = (), **config: object
 ) -> None:
     """Write modules.json and a folder for each head, as PyLate does."""
     modules = [TRANSFORMER]
@@ -39,7 +39,7 @@ def add_modules(
         (folder / "config.json").write_text(json.dumps(config))
         save_file(tensors, folder / "model.safetensors")
         modules.append({"idx": number, "name": str(number), "path": folder.name, "type": DENSE})
-    modules += [{"idx": 9, "name": "9", "path": "9", "type": kind} for kind in kinds or []]
+    modules += [{"idx": 9, "name": "9", "path": "9", "type": kind} for kind in kinds]
     (model / "modules.json").write_text(json.dumps(modules))
 
 
@@ -86,9 +86,8 @@ def test_a_pylate_head_is_found_with_its_bias_and_in_half_precision(model: Path)
 
 def test_a_chain_of_pylate_heads_is_one_linear_map(model: Path) -> None:
     first, second = torch.nn.Linear(HIDDEN, 12), torch.nn.Linear(12, DIM)
-    heads = [
-        {f"linear.{name}": tensor.detach() for name, tensor in layer.state_dict().items()} for layer in (first, second)
-    ]
+    states = [layer.state_dict() for layer in (first, second)]
+    heads = [{f"linear.{name}": tensor for name, tensor in state.items()} for state in states]
     add_modules(model, heads)
     found = projection_of(model)
     assert found is not None
@@ -99,7 +98,7 @@ def test_a_chain_of_pylate_heads_is_one_linear_map(model: Path) -> None:
 
 def test_the_dense_module_of_a_sentence_encoder_is_not_for_tokens(model: Path) -> None:
     pooling = "sentence_transformers.models.Pooling"
-    add_modules(model, [{"linear.weight": matrix(DIM, HIDDEN)}], kinds=[pooling], activation_function="torch.nn.Tanh")
+    add_modules(model, [{"linear.weight": matrix(DIM, HIDDEN)}], kinds=(pooling,), activation_function="torch.nn.Tanh")
     assert projection_of(model) is None
 
 

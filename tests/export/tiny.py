@@ -27,7 +27,11 @@ SIZES: dict[str, int] = {
     "intermediate_size": 48,
     "max_position_embeddings": 66,
 }
-WORDS = ["red", "blue", "green", "matte", "glossy", "lipstick", "nail", "file", "shampoo", "soap", "cream", "brush", "comb", "mirror", "dry", "oily", "hair", "skin", "hand", "face", "travel", "gift", "set", "of", "for", "a", "the", "with", "organic", "gentle"]  # fmt: skip
+WORDS = (
+    *("red", "blue", "green", "matte", "glossy", "dry", "oily", "gentle", "organic", "travel", "gift", "lipstick"),
+    *("nail", "file", "shampoo", "soap", "cream", "brush", "comb", "mirror", "hair", "skin", "hand", "face", "set"),
+    *("of", "for", "a", "the", "with"),
+)
 EMPTY_ROW, LONG_ROW = 3, 7
 LONG_WORDS = 50  # more than the default items.token_limit
 
