@@ -62,8 +62,8 @@ doctor: setup ## Tell which stage of a running server is broken, and the remedy
 recommend: setup ## Ask a running server: make recommend ARGS="--history a,b --text '...'"
 	@$(BIN)/tesserank recommend $(ARGS)
 
-loadtest: setup ## Locust against the running server, or one it starts: make loadtest ARGS="--ui"
-	@$(BIN)/tesserank loadtest $(ARGS)
+loadtest: setup ## Locust against the running server, or one it starts (UI=1: with the web UI)
+	@$(BIN)/tesserank loadtest $(if $(UI),--ui) $(ARGS)
 
 lock: setup ## Resolve requirements.lock anew
 	rm -f requirements.lock

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from tesserank_client import Client, Request, TesserankClientError
 
 from examples.report import Timing, print_latency, print_recommendations
 from examples.requests import cold, history_text, hot, warm
@@ -28,6 +27,7 @@ from tesserank.errors import TesserankError
 from tesserank.paths import ARTIFACTS, TRACKED_REPOSITORY
 from tesserank.segments.config import load_segments
 from tesserank.server import TritonServer
+from tesserank_client import Client, Request, TesserankClientError
 
 BUILD = Path("build/demo")
 CANDIDATES = 100
@@ -40,13 +40,15 @@ def main() -> int:
     """Run the demo; 0 when every step of it worked."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--scenario", choices=SCENARIOS, action="append", help="one or more; default all")
-    parser.add_argument("--json", type=Path, help="write the raw latency samples here too")
+    parser.add_argument("--artifacts", type=Path, default=ARTIFACTS, help="where exports go (%(default)s)")
     args = parser.parse_args()
     console = Console()
-    signal.signal(signal.SIGTERM, _interrupt)  # so that a polite kill stops the server too
+    # A polite kill stops the server too; and Ctrl-C works even where a shell starts background jobs with it ignored.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
     started = time.perf_counter()
     try:
-        timings = [run_scenario(scenario, console) for scenario in args.scenario or SCENARIOS]
+        timings = [run_scenario(scenario, console, args.artifacts) for scenario in args.scenario or SCENARIOS]
     except (TesserankError, TesserankClientError) as error:
         console.print(f"error: {error}", style="red", highlight=False, markup=False)
         return 1
@@ -54,18 +56,15 @@ def main() -> int:
         console.print("interrupted: the server is stopped")
         return 130
     print_latency(console, timings)
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps([vars(timing) for timing in timings]) + "\n", encoding="utf-8")
     console.print(f"done in {time.perf_counter() - started:.0f} s; servers stopped")
     return 0
 
 
-def run_scenario(scenario: str, console: Console) -> Timing:
+def run_scenario(scenario: str, console: Console, artifacts: Path = ARTIFACTS) -> Timing:
     """Export a scenario, serve it, show its user and time the server."""
     console.print(f"[bold]{scenario}[/]: sample catalogue, export, model repository")
     sample = write_sample(scenario, Path("build/sample") / scenario)
-    artifact = _export(scenario, sample, console)
+    artifact = _export(scenario, sample, artifacts, console)
     repository = BUILD / scenario / "model_repository"
     assemble(TRACKED_REPOSITORY, artifact, repository)
     texts = read_texts(sample.items)
@@ -122,7 +121,7 @@ def read_texts(items: Path) -> dict[str, str]:
         return {row["item_id"]: row["text"] for row in map(json.loads, lines)}
 
 
-def _export(scenario: str, sample: SamplePaths, console: Console) -> Path:
+def _export(scenario: str, sample: SamplePaths, artifacts: Path, console: Console) -> Path:
     console.print("  loading torch and transformers ...")
     from tesserank_export.options import ExportOptions
     from tesserank_export.pipeline import Export
@@ -131,8 +130,8 @@ def _export(scenario: str, sample: SamplePaths, console: Console) -> Path:
         catalog=sample.items,
         events=sample.events,
         segments=EXAMPLES / scenario / "segments.toml",
-        store=ARTIFACTS / scenario,
-        work=ARTIFACTS / ".work",
+        store=artifacts / scenario,
+        work=artifacts / ".work",
     )
     return Export(options, console).run()
 
@@ -143,7 +142,7 @@ def _check_kind(kind: str, hits: int, misses: int) -> None:
         raise RuntimeError(f"a {kind} request found {hits} segments cached and {misses} not")
 
 
-def _interrupt(signum: int, frame: Any) -> None:
+def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 

@@ -8,9 +8,9 @@ from statistics import median
 
 from rich.console import Console
 from rich.table import Table
-from tesserank_client import Recommendations
 
 from examples.sample_data import Showcase
+from tesserank_client import Recommendations
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Timing:
 
     def p50_ms(self, kind: str) -> float:
         """Median in milliseconds of cold, warm, hot or cross_encoder."""
-        return median(getattr(self, kind)) * 1e3
+        return float(median(getattr(self, kind)) * 1e3)
 
     def ratio(self, kind: str) -> float:
         """How many times longer the cross-encoder takes."""

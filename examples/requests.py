@@ -6,9 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tesserank_client import Event, Request
-
 from examples.sample_data import Showcase
+from tesserank_client import Event, Request
 
 EVENT_GAP_S = 60  # the next event of the session that the newest event belongs to
 

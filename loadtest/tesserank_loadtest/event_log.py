@@ -11,9 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from tesserank_client import Event
-
 from tesserank.errors import DataError
+from tesserank_client import Event
 
 USER, ITEM, TIMESTAMP, KIND = "user_id", "item_id", "timestamp", "kind"
 FORMATS = (".csv", ".jsonl")

@@ -23,8 +23,8 @@ from grpc.experimental import gevent as grpc_gevent
 from locust import User, constant, events
 from locust.env import Environment
 from locust.stats import PERCENTILES_TO_REPORT, StatsCSV
-from tesserank_client import Client, Request, TesserankClientError
 
+from tesserank_client import Client, Request, TesserankClientError
 from tesserank_loadtest.plan import PLAN_VARIABLE, Protocol, load_plan
 from tesserank_loadtest.reports import Reports
 from tesserank_loadtest.workload import CrossEncoderRequest, load_workload

@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tesserank_client import Client, TesserankClientError
-
 from tesserank.errors import ConfigError, ServerError
 from tesserank.server import TritonServer
 from tesserank.server.doctor import canary
 from tesserank.server.ports import is_loopback
+from tesserank_client import Client, TesserankClientError
 from tesserank_loadtest.plan import Protocol
 
 DEFAULT_URLS: Mapping[Protocol, str] = {"grpc": "127.0.0.1:8001", "http": "127.0.0.1:8000"}

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tesserank_client import Event, Request
 
 from tesserank.errors import ConfigError, DataError
+from tesserank_client import Event, Request
 from tesserank_loadtest.event_log import History, read_histories
 from tesserank_loadtest.items import read_item_ids, read_lines
 from tesserank_loadtest.plan import WorkloadOptions

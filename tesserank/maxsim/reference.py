@@ -18,8 +18,13 @@ def maxsim(query: NDArray[Any], token_weights: NDArray[Any], item: NDArray[Any])
     """MaxSim of one query [L, d] with weights [L] and one item [M, d]; -inf for an item without vectors."""
     if len(item) == 0:
         return float("-inf")
-    similarities = query.astype(np.float64) @ item.astype(np.float64).T
-    return float((token_weights.astype(np.float64) * similarities.max(axis=1)).sum())
+    return float((token_weights.astype(np.float64) * token_maxima(query, item)).sum())
+
+
+def token_maxima(query: NDArray[Any], item: NDArray[Any]) -> NDArray[np.float64]:
+    """Each query token's best inner product with the item's vectors, [L]."""
+    maxima: NDArray[np.float64] = (query.astype(np.float64) @ item.astype(np.float64).T).max(axis=1)
+    return maxima
 
 
 def maxsim_padded(
@@ -39,10 +44,8 @@ def unit_scores(
     tokens: NDArray[Any], token_weights: NDArray[Any], starts: NDArray[np.int64], items: Ragged
 ) -> NDArray[np.float64]:
     """MaxSim of G units with N items -> [N, G]: unit g has the tokens from ``starts[g]`` up to ``starts[g + 1]``."""
-    bounds = [*starts.tolist(), len(tokens)]
     scores = np.empty((len(items), len(starts)))
     for row in range(len(items)):
-        for unit in range(len(starts)):
-            part = slice(bounds[unit], bounds[unit + 1])
-            scores[row, unit] = maxsim(tokens[part], token_weights[part], items.item(row))
+        weighted = token_weights.astype(np.float64) * token_maxima(tokens, items.item(row))
+        scores[row] = [unit.sum() for unit in np.split(weighted, starts[1:])]
     return scores

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from tesserank_client import AsyncClient, Client
 
 TRANSPORTS = [("sync", "grpc"), ("sync", "http"), ("async", "grpc"), ("async", "http")]

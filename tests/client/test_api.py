@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 import tesserank_client
 from tesserank_client import AsyncClient, Client, TesserankClientError, _errors
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+
 from tesserank_client import (
     Client,
     ConnectError,

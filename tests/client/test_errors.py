@@ -16,14 +16,15 @@ import aiohttp
 import geventhttpclient.response
 import grpc
 import pytest
+from tritonclient.grpc import service_pb2_grpc
+from tritonclient.utils import InferenceServerException
+
 import tesserank_client as client
 from tesserank_client._config import Timeout
 from tesserank_client._errors import translate
 from tesserank_client._request import Request, check
 from tesserank_client._tensors import encode_recommend
 from tesserank_client._transport import open_async_transport, open_transport
-from tritonclient.grpc import service_pb2_grpc
-from tritonclient.utils import InferenceServerException
 
 ENSEMBLE = "in ensemble 'recommend', "
 RAISED = ENSEMBLE + "Failed to process the request(s) for model 'segment_embedder_0_0', message: ValueError: "

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import pytest
+
+from tesserank import protocol as server
 from tesserank_client import _protocol as client
 from tesserank_client._errors import _BY_CODE
 from tesserank_client._tensors import NUMPY_DTYPES
-
-from tesserank import protocol as server
 
 
 @pytest.mark.parametrize("name", ["RECOMMEND", "CROSS_ENCODER"])

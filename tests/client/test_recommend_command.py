@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tesserank_client import Recommendations
-from tesserank_client._result import decode_recommend
 
 from tesserank.commands import recommend
+from tesserank_client import Recommendations
+from tesserank_client._result import decode_recommend
 
 
 def parse(*arguments: str) -> argparse.Namespace:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tesserank_client import Event, InvalidArgumentError, Request, Text
 from tesserank_client import _protocol as protocol
 from tesserank_client._request import Row, check

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tesserank_client import InternalServerError
 from tesserank_client._result import decode_cross_encoder, decode_recommend
 

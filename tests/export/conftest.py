@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tesserank_export.checkpoint import Checkpoint, resolve_checkpoint
-from tesserank_export.graph import export_backbone
 from transformers.utils import logging
 
+from tesserank_export.checkpoint import Checkpoint, resolve_checkpoint
+from tesserank_export.graph import export_backbone
 from tests.export.tiny import make_options, run_export, save_bert, write_events
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tesserank_export.catalog import Catalog, read_catalog
 
 from tesserank.errors import DataError
+from tesserank_export.catalog import Catalog, read_catalog
 
 ITEMS = [("a1", "Red lipstick"), ("b2", 'Nail file, "glass"\nset of 2'), ("c3", ""), ("d4", "Crème brûlée 香り")]
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -12,12 +12,12 @@ import huggingface_hub
 import pytest
 from huggingface_hub import errors as hub
 from safetensors.torch import load_file, save_file
-from tesserank_export import checkpoint as module
-from tesserank_export.checkpoint import DEFAULT_MODEL, Checkpoint, resolve_checkpoint
 from tokenizers import Tokenizer
 from transformers import AutoConfig, CanineTokenizer, MPNetConfig, RobertaConfig, T5Config
 
 from tesserank.errors import ArtifactError, ConfigError
+from tesserank_export import checkpoint as module
+from tesserank_export.checkpoint import DEFAULT_MODEL, Checkpoint, resolve_checkpoint
 from tests.export.tiny import SIZES, make_tokenizer, save_bert
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tesserank_export.catalog import read_catalog
 from tesserank_export.collaborative import METHODS, fit_collaborative, next_item_ndcg
 from tesserank_export.collaborative.factorisation import unit_rows

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tesserank_export.catalog import Catalog
-from tesserank_export.events import EventFields, read_events
 
 from tesserank.errors import DataError
+from tesserank_export.catalog import Catalog
+from tesserank_export.events import EventFields, read_events
 
 CATALOG = Catalog.of(["a", "b", "c", "7"], ["", "", "", ""])
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 import transformers as t
-from tesserank_export import fusion, graph
-from tesserank_export.checkpoint import Checkpoint, resolve_checkpoint
-from tesserank_export.graph import Backbone, export_backbone
 
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.errors import ConfigError
+from tesserank_export import fusion, graph
+from tesserank_export.checkpoint import Checkpoint, resolve_checkpoint
+from tesserank_export.graph import Backbone, export_backbone
 from tests.export.tiny import SIZES, make_tokenizer, save_model
 
 # Hidden states are of order 1; sums of float32 over two layers were seen to move them by at most 2e-6.

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tesserank_export.checkpoint import resolve_checkpoint
-from tesserank_export.heads import Projection
 
 from tesserank.artifact.files import read_json
 from tesserank.artifact.layout import Layout
 from tesserank.errors import ConfigError
 from tesserank.index import load_index
+from tesserank_export.checkpoint import resolve_checkpoint
+from tesserank_export.heads import Projection
 from tests.export.tiny import HIDDEN, make_options, run_export
 
 DENSE = "pylate.models.Dense.Dense"

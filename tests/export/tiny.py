@@ -1,4 +1,4 @@
-"""A tiny world to export: real models with random weights, a tokenizer trained on the catalogue's own texts, events."""
+"""A tiny world to export: real models with random weights, a tokenizer of the catalogue's own words, events."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import csv
 import io
 import json
 import random
+import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import AutoModel, BertConfig, PreTrainedTokenizerFast
+
 from tesserank_export.options import ExportOptions
 from tesserank_export.pipeline import Export
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-from transformers import AutoModel, BertConfig, PreTrainedTokenizerFast
 
 HIDDEN = 32
 VOCABULARY = 120
@@ -80,21 +82,24 @@ def write_events(path: Path, users: int = 60) -> Path:
     return path
 
 
-def make_tokenizer(framed: bool = True, **special: str) -> PreTrainedTokenizerFast:
-    """A WordPiece tokenizer of the catalogue's words: with [CLS] and [SEP] around a text, or with nothing."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+def make_tokenizer(framed: bool = True) -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer of the catalogue's words: with [CLS] and [SEP] around a text, or with nothing.
+
+    Its vocabulary is spelled out, because a trained one orders ties differently from run to run.
+    """
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    letters = string.ascii_lowercase + string.digits
+    tokens = [*names.values(), *letters, *(f"##{letter}" for letter in letters), *(w for w in WORDS if len(w) > 1)]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    names = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"} | special
-    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=list(names.values()), show_progress=False)
-    tokenizer.train_from_iterator([text for _, text in ITEMS], trainer)
     if framed:
-        frame = [(names[name], tokenizer.token_to_id(names[name])) for name in ("cls", "sep")]
-        single = f"{names['cls']} $A {names['sep']}"
         tokenizer.post_processor = processors.TemplateProcessing(
-            single=single, pair=f"{single} $B:1 {names['sep']}:1", special_tokens=frame
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
         )
-    tokens = {f"{name}_token": token for name, token in names.items()}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **tokens)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
 def save_model(directory: Path, config: Any, framed: bool = True) -> Path:

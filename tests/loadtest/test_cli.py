@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tesserank_loadtest import target
 
 from tesserank.cli import main
+from tesserank_loadtest import target
 
 Refused = Callable[..., str]
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tesserank_loadtest import target
-from tesserank_loadtest.reports import Reports
-from tesserank_loadtest.summary import read_summary
 
 from tesserank.cli import main
 from tesserank.server import TritonServer
+from tesserank_loadtest import target
+from tesserank_loadtest.reports import Reports
+from tesserank_loadtest.summary import read_summary
 
 Command = list[str]
 Spawn = Callable[..., "subprocess.Popen[str]"]

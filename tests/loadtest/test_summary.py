@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+
 from tesserank_loadtest.errors import LoadTestError
 from tesserank_loadtest.reports import Reports
 from tesserank_loadtest.summary import Endpoint, Failure, Summary, read_summary, tables

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tesserank.errors import ArtifactError, ConfigError, DataError
 from tesserank_client import Event
 from tesserank_loadtest.event_log import read_histories
 from tesserank_loadtest.items import read_item_ids
 from tesserank_loadtest.plan import Plan, WorkloadOptions, load_plan
 from tesserank_loadtest.workload import Workload, load_workload
-
-from tesserank.errors import ArtifactError, ConfigError, DataError
 
 ITEMS = tuple(f"item-{number}" for number in range(200))
 OPTIONS = WorkloadOptions(items=Path("unused"), candidates=20, top_k=5, max_history=8, seed=7)

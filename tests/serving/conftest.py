@@ -9,13 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tesserank_client import Client
 
 from examples.sample_data import SamplePaths, write_sample
 from tesserank.artifact.assemble import assemble
 from tesserank.paths import CHECKOUT, TRACKED_REPOSITORY
 from tesserank.server import TritonServer
-from tests.serving.pipeline import CUTS, PRECISIONS, TIMEOUT_S, Offline, Served, Shop, export, write_segments
+from tesserank_client import Client
+from tests.serving.pipeline import CUTS, PRECISIONS, Offline, Served, Shop, export, write_segments
 
 # Steps of exports, by the hash of what they are made from: the first run takes most of a minute, later ones seconds.
 CACHE = CHECKOUT / "build" / "test-artifacts"

@@ -18,8 +18,6 @@ import numpy as np
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
 from rich.console import Console
-from tesserank_client import AsyncClient, Client, Event, Recommendations, Request, Text
-from tesserank_client._errors import translated
 
 from examples.sample_data import SamplePaths
 from tesserank.artifact.bundle import open_segments, open_template
@@ -33,6 +31,8 @@ from tesserank.server import TritonServer
 from tesserank.serving import request as served_request
 from tesserank.serving.embedder import SegmentEmbedder
 from tesserank.serving.scorer import SegmentScorer
+from tesserank_client import AsyncClient, Client, Event, Recommendations, Request, Text
+from tesserank_client._errors import translated
 
 DIM = 64
 TIMEOUT_S = 30.0  # generous: the machine may be busy, and what is tested here is not speed
@@ -257,7 +257,14 @@ class Served:
             return client.infer(model, tensors, client_timeout=TIMEOUT_S)
 
 
-_DATATYPES = {"int64": "INT64", "int32": "INT32", "float32": "FP32", "float64": "FP64", "bool": "BOOL", "object": "BYTES"}
+_DATATYPES = {
+    "int64": "INT64",
+    "int32": "INT32",
+    "float32": "FP32",
+    "float64": "FP64",
+    "bool": "BOOL",
+    "object": "BYTES",
+}
 
 
 def row(*values: Any, dtype: Any = object) -> NDArray[Any]:

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tesserank_client import Event, Recommendations, Request
 
+from tesserank_client import Event, Recommendations, Request
 from tests.serving.pipeline import MAX_EVENTS, PROFILE, QUERIES, Served, Shop, bits
 
 FRESH = itertools.count(2_000)  # words that no text had before
@@ -38,10 +38,6 @@ def ask(served: Served, request: Request) -> Recommendations:
 
 def test_grpc_http_sync_and_async_clients_agree_bit_for_bit(served: Served, shop: Shop) -> None:
     requests = list(shop.requests().values())
-
-    async def ask_async(protocol: str) -> list[Recommendations]:
-        async with served.async_client(protocol) as client:
-            return list(await asyncio.gather(*(client.recommend_many([request]) for request in requests)))[0]
 
     def ask_sync(protocol: str) -> list[Any]:
         with served.client(protocol) as client:

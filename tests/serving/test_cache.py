@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 from tesserank_client import Client, Request
-
 from tests.serving.pipeline import DIM, QUERIES, Served
 
 FRESH = itertools.count(30_000)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from tesserank_client import Request
 
+from tesserank_client import Request
 from tests.serving.pipeline import Offline, Served, Shop
 
 FLOAT32_HALF_STEP = 2.0**-24

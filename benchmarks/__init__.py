@@ -1,0 +1,1 @@
+"""Measurements: commands that write benchmarks/results/*.json, and the scripts that draw them."""
