@@ -50,8 +50,12 @@ types: setup
 unit: setup
 	$(BIN)/python -m pytest $(ARGS)
 
-export: setup ## Rebuild the artefact and build/model_repository: make export ARGS="--catalog items.jsonl.gz --events ..."
-	@$(BIN)/tesserank export $(ARGS)
+SAMPLE := build/sample/ecommerce
+SAMPLE_ARGS := --catalog $(SAMPLE)/items.jsonl.gz --events $(SAMPLE)/events.csv.gz --segments examples/ecommerce/segments.toml
+
+export: setup ## Rebuild build/model_repository, of a sample or of make export ARGS="--catalog items.jsonl.gz --events ..."
+	@$(if $(ARGS),,$(BIN)/python -m examples.sample_data --scenario ecommerce --out $(SAMPLE))
+	@$(BIN)/tesserank export $(or $(ARGS),$(SAMPLE_ARGS))
 
 serve: setup ## Serve build/model_repository on loopback until Ctrl-C
 	@$(BIN)/tesserank serve $(ARGS)

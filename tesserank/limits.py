@@ -9,7 +9,6 @@ from dataclasses import dataclass
 class Limits:
     """What one request may carry. Exceeding any is a LimitExceededError that names the limit and both values."""
 
-    max_users: int = 64  # rows of one request; also max_batch_size of the models on the request path
     max_history_events: int = 10_000  # of one user, before the window is applied
     max_texts: int = 32  # of one user
     max_text_bytes: int = 65_536  # of one text

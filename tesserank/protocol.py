@@ -153,6 +153,7 @@ CROSS_ENCODER = Interface(
 INTERFACES = (SEGMENT_ENCODER, SEGMENT_EMBEDDER, SEGMENTED_MAXSIM, RECOMMEND, CROSS_ENCODER)
 
 DEFAULT_TOP_K = 10
+MAX_USERS = 64  # rows of one request: max_batch_size of the models on the request path
 
 
 class ErrorCode(str, Enum):

@@ -2,7 +2,7 @@
 
 All segments of a user are scored in one pass over the items. Blocks hold whole items and are sized so that a block's
 similarities stay in a core's cache between the product and the maximum; they are spread over threads, so the BLAS
-itself must run on one (``OPENBLAS_NUM_THREADS=1``, which the server launcher sets).
+itself must run on one (``threadpoolctl.threadpool_limits(1, "blas")``, as segmented_maxsim does).
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class SegmentScorer:
 
     @classmethod
     def threaded(cls, index: ItemIndex, config: SegmentsConfig, threads: int) -> SegmentScorer:
-        """The fast path on several threads; the BLAS must run on one (``OPENBLAS_NUM_THREADS=1``)."""
+        """The fast path on several threads; the BLAS must run on one, see ``maxsim.cpu``."""
         pool = ThreadPoolExecutor(threads, thread_name_prefix="maxsim") if threads > 1 else None
         return cls(index, config, partial(cpu.unit_scores, pool=pool))
 

@@ -12,7 +12,6 @@ from tritonclient.grpc import model_config_pb2
 
 from tesserank import protocol
 from tesserank.encoding.template import LENGTH_BUCKETS
-from tesserank.limits import Limits
 from tesserank.protocol import Interface, Tensor
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
@@ -71,7 +70,7 @@ def test_the_tensors_are_the_protocols(path: Path) -> None:
 def test_a_batch_holds_as_many_users_as_a_request_may(path: Path) -> None:
     config = parse(path)
     if model_of(path) in REQUEST_PATH:
-        assert config.max_batch_size == Limits().max_users
+        assert config.max_batch_size == protocol.MAX_USERS
     else:
         assert config.max_batch_size > 0
 

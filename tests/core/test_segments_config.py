@@ -69,7 +69,7 @@ MISTAKES = {
     "texts.query.weight": "[texts.query]\nweight = inf",
     "aggregation.method": '[aggregation]\nmethod = "mean"',
     "aggregation.temperature": "[aggregation]\ntemperature = 0",
-    "limits.max_users": "[limits]\nmax_users = 0",
+    "limits.max_texts": "[limits]\nmax_texts = 0",
 }
 
 

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of an export: what was published is served on, and the next export goes on where this one was."""
+"""kill -9 in the middle of an export: what was published stays, and the next export goes on where this one was."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_pooling_leaves_fewer_vectors_and_all_the_tokens(root: Path, bert: Path,
 
 def test_a_catalogue_without_any_text_names_the_flag(bert: Path, tmp_path: Path) -> None:
     catalog = write_items(tmp_path / "empty.jsonl", [("a", ""), ("b", " ")])
-    with pytest.raises(DataError, match="none of the 2 items of .* has a text: see --text-field"):
+    with pytest.raises(DataError, match=r"none of the 2 items of .* has a text: see --text-field"):
         run_export(make_options(tmp_path, bert, catalog=catalog))
 
 

@@ -1,6 +1,7 @@
 """segmented_maxsim: segments × candidates (or the whole catalogue) → segment scores → one score → top-k."""
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from tesserank import protocol
 from tesserank.artifact.bundle import open_segments
@@ -20,6 +21,7 @@ class TritonPythonModel:
         index = load_index(Layout(root).index).in_float32()
         config = open_segments(root, index)
         self.item_ids = np.array([item_id.encode() for item_id in index.item_ids], dtype=object)
+        threadpool_limits(1, "blas")  # blocks are spread over threads; BLAS threads on top would fight them
         self.scorer = SegmentScorer.threaded(index, config, backend.int_parameter(args, "maxsim_threads", 2))
         self.scorer.warm_up()
 

@@ -1,0 +1,135 @@
+"""Artefacts that must not be served, and servers of which a part has died: each is told by name, with its remedy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tesserank.artifact.files import read_json, write_json
+from tesserank.artifact.layout import Layout
+from tesserank.errors import ServerError
+from tesserank.server import Status, TritonServer
+from tesserank.server.doctor import STAGES, canary, diagnose
+from tesserank_client import InternalServerError
+from tests.serving.conftest import serve
+from tests.serving.pipeline import QUERIES, Served
+
+
+def copy_linked(repository: Path, target: Path) -> Path:
+    """A copy that shares its large files; what is changed in it must be replaced, not written to."""
+    shutil.copytree(repository, target, copy_function=os.link)
+    return target
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+
+
+def part_of(repository: Path, model: str) -> Layout:
+    return Layout(repository / model / "1" / "artifact")
+
+
+def corrupt_the_vectors(repository: Path, other: Path) -> None:
+    flip_a_byte(part_of(repository, "segmented_maxsim").index / "text" / "vectors.npy")
+
+
+def corrupt_the_graph(repository: Path, other: Path) -> None:
+    flip_a_byte(part_of(repository, "segment_encoder").encoder("fp32"))
+
+
+def rename_the_encoder(repository: Path, other: Path) -> None:
+    manifest = part_of(repository, "segment_embedder").manifest
+    table = read_json(manifest) | {"encoder_id": "0123456789abcdef"}
+    manifest.unlink()
+    write_json(manifest, table)
+
+
+def take_anothers_index(repository: Path, other: Path) -> None:
+    index = part_of(repository, "segment_embedder").index
+    shutil.rmtree(index)
+    shutil.copytree(part_of(other, "segment_embedder").index, index, copy_function=os.link)
+
+
+def lose_the_tokenizer(repository: Path, other: Path) -> None:
+    part_of(repository, "cross_encoder").tokenizer.unlink()
+
+
+def misspell_a_setting(repository: Path, other: Path) -> None:
+    segments = part_of(repository, "segment_embedder").segments
+    content = segments.read_text()
+    segments.unlink()
+    segments.write_text(content.replace("max_events", "max_event"))
+
+
+Damage = Callable[[Path, Path], None]
+DAMAGES: dict[Damage, str] = {
+    corrupt_the_vectors: r"model segmented_maxsim: .*text/vectors\.npy has SHA-256 .* corrupt, rebuild it with make export",
+    corrupt_the_graph: r"model segment_encoder: .*model\.fp32\.onnx has SHA-256 .* corrupt, rebuild it with make export",
+    rename_the_encoder: r"index \w+ was built with encoder \w+, but this artefact's encoder is 0123456789abcdef: rebuild",
+    take_anothers_index: r"model segment_embedder: .*/index/.* its manifest says .*rebuild it with make export",
+    lose_the_tokenizer: r"model cross_encoder: .*tokenizer\.json is missing from artefact \w+: rebuild it with make export",
+    misspell_a_setting: r"model segment_embedder: .*segments\.toml has .* its manifest says .*rebuild it with make export",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_corrupt_or_mismatched_artefact_is_refused_by_name(
+    by_item: Served, fleet: dict[str, Served], damage: Damage
+) -> None:
+    # Beside the original, where links reach.
+    repository = copy_linked(by_item.repository, by_item.repository.parent / damage.__name__ / "model_repository")
+    damage(repository, fleet["content"].repository)
+    server = serve(repository)
+    with pytest.raises(ServerError, match=DAMAGES[damage]):
+        server.start()
+    with pytest.raises(ServerError, match="not started"):
+        _ = server.pid
+    canary(by_item.server.urls.grpc)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_the_doctor_finds_a_healthy_server_healthy(served: Served, protocol: str) -> None:
+    reports = diagnose(getattr(served.server.urls, protocol))
+    assert [(report.stage, report.status) for report in reports] == [(stage, Status.OK) for stage in STAGES]
+
+
+def stub_of(server: TritonServer, model: str) -> psutil.Process:
+    """The Python process of a model."""
+    stubs = [
+        child
+        for child in psutil.Process(server.pid).children(recursive=True)
+        if any(f"/{model}/1/model.py" in argument for argument in child.cmdline())
+    ]
+    assert len(stubs) == 1, f"{len(stubs)} processes run {model}"
+    return stubs[0]
+
+
+def test_the_doctor_names_a_dead_model_which_the_server_calls_ready(by_item: Served) -> None:
+    directory = by_item.repository.parent / "dying"
+    with serve(copy_linked(by_item.repository, directory / "model_repository")) as server:
+        victim = stub_of(server, "segmented_maxsim")
+        victim.kill()
+        victim.wait(10)
+        dying = Served("item", directory, server, by_item.offline)
+        with dying.client() as client:
+            assert client.is_ready(), "which is why there is a doctor"
+            with pytest.raises(InternalServerError, match="tesserank doctor"):
+                client.recommend(texts={"query": QUERIES[0]})
+        reports = {report.stage: report for report in diagnose(server.urls.grpc)}
+        for stage in ("connect", "live", "models", "segment_encoder", "segment_embedder", "cross_encoder"):
+            assert reports[stage].status is Status.OK, str(reports[stage])
+        broken = reports["segmented_maxsim"]
+        assert broken.status is Status.BROKEN
+        assert "stub process" in broken.detail
+        assert broken.remedy == "restart the server"
+        assert reports["recommend"].status is Status.NOT_REACHED
+        with pytest.raises(ServerError, match=r"^segmented_maxsim: .*: restart the server$"):
+            canary(server.urls.grpc)

@@ -1,0 +1,113 @@
+"""A real catalogue and its users: what the server recommends is what the offline reference recommends.
+
+Minutes of export and of float64; TESSERANK_SLOW=1 runs it.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tesserank_client import Client, Request
+
+from examples.sample_data import SamplePaths
+from tesserank.artifact.assemble import assemble
+from tesserank.maxsim.ragged import Ragged
+from tesserank.paths import CHECKOUT, TRACKED_REPOSITORY
+from tesserank.serving.scorer import SegmentScorer
+from tests.serving.conftest import CACHE, serve
+from tests.serving.pipeline import DIM, TIMEOUT_S, Offline, export
+
+DATA = CHECKOUT.parent / "shared" / "data" / "amazon_beauty"
+USERS = 200
+K = 10
+LAST_EVENTS = 10
+
+
+def unit_scores(
+    tokens: NDArray[Any], token_weights: NDArray[Any], starts: NDArray[np.int64], items: Ragged
+) -> NDArray[np.float64]:
+    """``maxsim.reference.unit_scores`` a unit at a time: item by item, 200 users would take most of an hour."""
+    bounds = [*starts.tolist(), len(tokens)]
+    columns = []
+    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        similarities = items.vectors @ tokens[start:stop].T.astype(np.float64)
+        columns.append(np.maximum.reduceat(similarities, items.offsets[:-1], axis=0) @ token_weights[start:stop])
+    return np.stack(columns, axis=1)
+
+
+class WholeOffline(Offline):
+    """Scores every item of the catalogue, in float64."""
+
+    def __init__(self, artifact: Path) -> None:
+        super().__init__(artifact)
+        spaces = {
+            name: replace(space, items=Ragged(space.items.vectors.astype(np.float64), space.items.offsets))
+            for name, space in self.index.spaces.items()
+        }
+        self._scorer = SegmentScorer(replace(self.index, spaces=spaces), self.config, unit_scores)
+
+
+def histories(count: int) -> list[list[str]]:
+    """The last events of the users with the most regular spread over the log."""
+    users: dict[str, list[tuple[int, str]]] = {}
+    with gzip.open(DATA / "events.csv.gz", "rt", encoding="utf-8") as lines:
+        for line in csv.DictReader(lines):
+            users.setdefault(line["user_id"], []).append((int(float(line["timestamp"])), line["item_id"]))
+    step = len(users) // count
+    chosen = list(users.values())[::step][:count]
+    return [[item for _, item in sorted(events)][-LAST_EVENTS:] for events in chosen]
+
+
+def assert_same_ranking(served: Sequence[str], ids: Sequence[str], scores: NDArray[np.float64], tolerance: float) -> None:
+    """``ids`` and ``scores``: the reference's ranking of everything. Only ties within ``tolerance`` may change places."""
+    score_of = dict(zip(ids, scores.tolist(), strict=True))
+    for rank, item in enumerate(served):
+        if item != ids[rank]:
+            assert abs(score_of[item] - scores[rank]) <= tolerance, f"rank {rank + 1}: {item} instead of {ids[rank]}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(os.environ.get("TESSERANK_SLOW") != "1", reason="minutes: set TESSERANK_SLOW=1")
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no data set at {DATA}")
+def test_200_users_of_amazon_beauty_get_the_offline_references_top_10() -> None:
+    data = SamplePaths(DATA / "items.jsonl.gz", DATA / "events.csv.gz", DATA / "none.json")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="beauty-", dir=CACHE) as directory:
+        segments = Path(directory) / "segments.toml"
+        segments.write_text('name = "beauty"\n', encoding="utf-8")  # the defaults
+        artifact = export(data, segments, Path(directory) / "store", CACHE / "work", "fp32")
+        repository = Path(directory) / "model_repository"
+        assemble(TRACKED_REPOSITORY, artifact, repository)
+        offline = WholeOffline(artifact)
+        with serve(repository) as server, Client(server.urls.grpc, timeout=TIMEOUT_S) as client:
+            _compare(client, offline)
+
+
+def _compare(client: Client, offline: WholeOffline) -> None:
+    channels = offline.config.channels()
+    # As in test_reference: d half steps of float32 a segment score, doubled, times the slope of the score.
+    slope = sum(channel.weight * offline.index.spaces[channel.space].scale for channel in channels)
+    tolerance = slope * 2 * DIM * 2.0**-24
+    requests = [Request(history=history) for history in histories(USERS)]
+    assert len(requests) == USERS
+    compared = identical = 0
+    for request in requests:
+        answer = client.recommend_many([request])[0]
+        everything = offline.recommend(replace(request, top_k=min(len(offline.index), 1_000)))
+        assert len(answer.items) == K
+        assert_same_ranking(answer.item_ids, everything.item_ids, everything.scores, tolerance)
+        compared += 1
+        identical += list(answer.item_ids) == everything.item_ids[:K]
+    print(f"{identical} of {compared} users have identical lists, the others differ by ties")
+    assert identical >= 0.99 * USERS, "ties within float32 are rare"
