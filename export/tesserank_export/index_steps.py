@@ -45,7 +45,8 @@ class IndexSteps:
         shards = self._text_shards(items)
         collaborative = self._collaborative(catalog, events)
         inputs = [meta["encoder_id"], catalog.sha256, self._config.items.pooling_factor, digest_of(items)]
-        inputs += [collaborative.name if collaborative else None]
+        # by content: the step's name changes with any code, and the index's identity must not
+        inputs += [sha256_file(collaborative / "vectors.npy") if collaborative else None]
 
         def build(scratch: Path) -> None:
             idf = text_space.inverse_document_frequency(items, vocabulary)

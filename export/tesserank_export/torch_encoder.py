@@ -32,7 +32,7 @@ def torch_encode(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Short texts gain nothing from more threads, which spin: on two busy cores, two took seven times as long as one."""
+    """Short texts gain nothing from more threads, which spin: on two busy cores, two took seven times as long."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

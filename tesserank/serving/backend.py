@@ -15,7 +15,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tesserank.artifact.assemble import ARTIFACT
-from tesserank.errors import RequestError
+from tesserank.artifact.files import read_json
+from tesserank.artifact.layout import MANIFEST
+from tesserank.artifact.manifest import Manifest
+from tesserank.errors import ArtifactError, RequestError
 from tesserank.protocol import ErrorCode, Interface
 
 Arrays = dict[str, NDArray[Any]]
@@ -24,6 +27,21 @@ Arrays = dict[str, NDArray[Any]]
 def artifact_directory(args: dict[str, str]) -> Path:
     """The parts beside a model's code, from the arguments of its ``initialize``."""
     return Path(args["model_repository"]) / args["model_version"] / ARTIFACT
+
+
+def check_neighbours(args: dict[str, str], manifest: Manifest) -> None:
+    """Check that the models beside this one serve its artefact: vectors of two encoders cannot be compared.
+
+    Raises ArtifactError that names the model and both artefacts.
+    """
+    own = Path(args["model_repository"])
+    for path in sorted(own.parent.glob(f"*/{args['model_version']}/{ARTIFACT}/{MANIFEST}")):
+        found = read_json(path).get("artifact_id")
+        if found != manifest.artifact_id:
+            raise ArtifactError(
+                f"{path.relative_to(own.parent).parts[0]} serves artefact {found}, but {own.name} serves "
+                f"{manifest.artifact_id}: assemble the model repository anew with make export"
+            )
 
 
 def parameter(args: dict[str, str], name: str, default: str) -> str:

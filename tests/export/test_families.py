@@ -33,7 +33,6 @@ ENCODERS = {
 DECODERS = {
     "gpt2": t.GPT2Config(vocab_size=120, n_embd=32, n_layer=2, n_head=4, n_positions=66),
     "llama": t.LlamaConfig(**SIZES, **GROUPED),
-    "mistral": t.MistralConfig(**SIZES, **GROUPED, sliding_window=8),
     "qwen2": t.Qwen2Config(**SIZES, **GROUPED),
     "qwen3": t.Qwen3Config(**SIZES, **GROUPED, head_dim=8),
 }

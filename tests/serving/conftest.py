@@ -12,20 +12,23 @@ import pytest
 
 from examples.sample_data import SamplePaths, write_sample
 from tesserank.artifact.assemble import assemble
-from tesserank.paths import CHECKOUT, TRACKED_REPOSITORY
-from tesserank.server import TritonServer
+from tesserank.paths import TRACKED_REPOSITORY
 from tesserank_client import Client
-from tests.serving.pipeline import CUTS, PRECISIONS, Offline, Served, Shop, export, write_segments
+from tests.serving.pipeline import (
+    CACHE,
+    CUTS,
+    PRECISIONS,
+    Offline,
+    Served,
+    Shop,
+    export,
+    serve,
+    sweep_old_steps,
+    write_segments,
+)
 
-# Steps of exports, by the hash of what they are made from: the first run takes most of a minute, later ones seconds.
-CACHE = CHECKOUT / "build" / "test-artifacts"
 # What segment_embedder runs with, by cut; the others have what its config.pbtxt says.
 ENVIRONMENTS = {"session": {"TESSERANK_CACHE_MIB": "1"}}
-
-
-def serve(repository: Path) -> TritonServer:
-    """A server on free ports."""
-    return TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, log_file=repository.parent / "triton.log")
 
 
 class Fleet:
@@ -46,7 +49,7 @@ class Fleet:
         directory = self._directory / cut
         directory.mkdir()
         segments = write_segments(directory, cut)
-        artifact = export(self._sample, segments, directory / "store", CACHE / "work", PRECISIONS[cut])
+        artifact = export(self._sample, segments, directory / "store", PRECISIONS[cut])
         repository = directory / "model_repository"
         assemble(TRACKED_REPOSITORY, artifact, repository)
         with pytest.MonkeyPatch.context() as patch:
@@ -68,6 +71,7 @@ def shop(sample: SamplePaths) -> Shop:
 
 @pytest.fixture(scope="session")
 def fleet(sample: SamplePaths) -> Iterator[Fleet]:
+    sweep_old_steps()
     # Not in pytest's own temporary folder: beside the cache, large files are links and not copies.
     with tempfile.TemporaryDirectory(prefix=f"run-{os.getpid()}-", dir=CACHE) as directory, ExitStack() as stack:
         yield Fleet(sample, Path(directory), stack)

@@ -6,6 +6,8 @@ import csv
 import gzip
 import json
 import re
+import shutil
+import time
 import urllib.request
 import warnings
 from collections.abc import Mapping, Sequence
@@ -27,6 +29,7 @@ from tesserank.encoding.cache import SegmentCache
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.index import load_index
+from tesserank.paths import CHECKOUT
 from tesserank.server import TritonServer
 from tesserank.serving import request as served_request
 from tesserank.serving.embedder import SegmentEmbedder
@@ -34,6 +37,9 @@ from tesserank.serving.scorer import SegmentScorer
 from tesserank_client import AsyncClient, Client, Event, Recommendations, Request, Text
 from tesserank_client._errors import translated
 
+# Steps of exports, by the hash of what they are made from: the first run takes most of a minute, later ones seconds.
+CACHE = CHECKOUT / "build" / "test-artifacts"
+KEPT_S = 86_400.0
 DIM = 64
 TIMEOUT_S = 30.0  # generous: the machine may be busy, and what is tested here is not speed
 # Small enough to be exceeded by small requests; the defaults would take megabytes.
@@ -80,8 +86,16 @@ def write_segments(directory: Path, cut: str) -> Path:
     return path
 
 
-def export(sample: SamplePaths, segments: Path, store: Path, work: Path, precision: str) -> Path:
-    """Export the sample with the default checkpoint; what an earlier run made in ``work`` is reused."""
+def sweep_old_steps() -> None:
+    """Remove steps older than a day: every change of the export's code leaves those of its older self behind."""
+    work = CACHE / "work"
+    for step in work.iterdir() if work.is_dir() else ():
+        if step.is_dir() and time.time() - step.stat().st_mtime > KEPT_S:
+            shutil.rmtree(step)
+
+
+def export(sample: SamplePaths, segments: Path, store: Path, precision: str) -> Path:
+    """Export the sample with the default checkpoint; steps of earlier runs are reused."""
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # what torch and transformers deprecate is no fault of the request path
         from tesserank_export.options import ExportOptions
@@ -92,12 +106,17 @@ def export(sample: SamplePaths, segments: Path, store: Path, work: Path, precisi
             events=sample.events,
             segments=segments,
             store=store,
-            work=work,
+            work=CACHE / "work",
             dim=DIM,
             collaborative_dim=32,
             precision=precision,
         )
         return Export(options, Console()).run()
+
+
+def serve(repository: Path) -> TritonServer:
+    """A server on free ports, to be started."""
+    return TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, log_file=repository.parent / "triton.log")
 
 
 @dataclass(frozen=True)

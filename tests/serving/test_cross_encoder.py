@@ -103,5 +103,3 @@ def test_a_ready_server_says_so(by_item: Served) -> None:
     for protocol in ("grpc", "http"):
         with by_item.client(protocol) as client:
             assert client.is_ready()
-
-

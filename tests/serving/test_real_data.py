@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import os
 import tempfile
 from collections.abc import Sequence
@@ -17,15 +18,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tesserank_client import Client, Request
 
 from examples.sample_data import SamplePaths
 from tesserank.artifact.assemble import assemble
 from tesserank.maxsim.ragged import Ragged
 from tesserank.paths import CHECKOUT, TRACKED_REPOSITORY
 from tesserank.serving.scorer import SegmentScorer
-from tests.serving.conftest import CACHE, serve
-from tests.serving.pipeline import DIM, TIMEOUT_S, Offline, export
+from tesserank_client import Client, Request
+from tests.serving.pipeline import CACHE, DIM, TIMEOUT_S, Offline, export, serve
 
 DATA = CHECKOUT.parent / "shared" / "data" / "amazon_beauty"
 USERS = 200
@@ -39,7 +39,7 @@ def unit_scores(
     """``maxsim.reference.unit_scores`` a unit at a time: item by item, 200 users would take most of an hour."""
     bounds = [*starts.tolist(), len(tokens)]
     columns = []
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds):
         similarities = items.vectors @ tokens[start:stop].T.astype(np.float64)
         columns.append(np.maximum.reduceat(similarities, items.offsets[:-1], axis=0) @ token_weights[start:stop])
     return np.stack(columns, axis=1)
@@ -58,7 +58,7 @@ class WholeOffline(Offline):
 
 
 def histories(count: int) -> list[list[str]]:
-    """The last events of the users with the most regular spread over the log."""
+    """The last events of ``count`` users, spread evenly over the log."""
     users: dict[str, list[tuple[int, str]]] = {}
     with gzip.open(DATA / "events.csv.gz", "rt", encoding="utf-8") as lines:
         for line in csv.DictReader(lines):
@@ -68,8 +68,10 @@ def histories(count: int) -> list[list[str]]:
     return [[item for _, item in sorted(events)][-LAST_EVENTS:] for events in chosen]
 
 
-def assert_same_ranking(served: Sequence[str], ids: Sequence[str], scores: NDArray[np.float64], tolerance: float) -> None:
-    """``ids`` and ``scores``: the reference's ranking of everything. Only ties within ``tolerance`` may change places."""
+def assert_same_ranking(
+    served: Sequence[str], ids: Sequence[str], scores: NDArray[np.float64], tolerance: float
+) -> None:
+    """``ids`` and ``scores``: the reference's ranking. Only ties within ``tolerance`` may change places."""
     score_of = dict(zip(ids, scores.tolist(), strict=True))
     for rank, item in enumerate(served):
         if item != ids[rank]:
@@ -86,7 +88,7 @@ def test_200_users_of_amazon_beauty_get_the_offline_references_top_10() -> None:
     with tempfile.TemporaryDirectory(prefix="beauty-", dir=CACHE) as directory:
         segments = Path(directory) / "segments.toml"
         segments.write_text('name = "beauty"\n', encoding="utf-8")  # the defaults
-        artifact = export(data, segments, Path(directory) / "store", CACHE / "work", "fp32")
+        artifact = export(data, segments, Path(directory) / "store", "fp32")
         repository = Path(directory) / "model_repository"
         assemble(TRACKED_REPOSITORY, artifact, repository)
         offline = WholeOffline(artifact)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -38,7 +40,7 @@ def test_candidates_are_ranked_as_they_are_within_the_whole_catalogue(client: Cl
 
 def test_the_history_is_left_out_of_the_whole_catalogue_and_kept_among_candidates(client: Client, shop: Shop) -> None:
     history = [event.item_id for event in shop.history(0)]
-    everything = {"history": history, "top_k": len(shop.item_ids)}
+    everything: dict[str, Any] = {"history": history, "top_k": len(shop.item_ids)}
     left_out = client.recommend(**everything)
     assert set(left_out.item_ids) == set(shop.item_ids) - set(history)
     kept = client.recommend(**everything, exclude_history=False)

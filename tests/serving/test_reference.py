@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tesserank_client import Request
@@ -12,7 +14,7 @@ FLOAT16_HALF_STEP = 2.0**-11
 
 
 def segment_score_tolerance() -> float:
-    """The dot product of unit vectors of d dimensions in float32 is off by d half steps at the most (Higham 2002, §3.1).
+    """The dot product of unit vectors of d dimensions in float32 is off by at most d half steps (Higham 2002, §3.1).
 
     Token weights add up to 1, so the mean over tokens is off by no more; doubled for that mean's own roundings.
     """
@@ -22,8 +24,8 @@ def segment_score_tolerance() -> float:
 def score_tolerance(offline: Offline, largest: float) -> float:
     """A score changes by at most ``weight * scale`` of its channel for a change of 1 in segment scores.
 
-    For the soft maximum that is so because its derivatives by the segments add up to 1; here its weights do not bound
-    the ``sum``, which no variation uses. The logarithm and the sum over channels round a few times more.
+    That holds for the soft maximum, whose derivatives by the segments add up to 1 (for ``sum`` they add up to the
+    weights). The logarithm and the sum over channels round a few times more.
     """
     assert offline.config.aggregation.method == "softmax"
     channels = offline.config.channels()
@@ -56,7 +58,7 @@ def test_the_tolerance_is_far_below_the_distance_of_neighbours_in_the_ranking(by
 
 
 def test_an_items_text_sent_as_a_text_scores_like_the_item_looked_up_in_the_index(by_item: Served, shop: Shop) -> None:
-    everything = {"candidates": shop.item_ids, "top_k": len(shop.item_ids)}
+    everything: dict[str, Any] = {"candidates": shop.item_ids, "top_k": len(shop.item_ids)}
     with by_item.client() as client:
         for item in shop.item_ids[:3]:
             encoded = client.recommend(texts={"query": shop.texts[item]}, **everything)

@@ -22,7 +22,7 @@ MIB = 1 << 20
 class TritonPythonModel:
     def initialize(self, args):
         root = backend.artifact_directory(args)
-        load_manifest(root, [TOKENIZER_PART, INDEX_PART])
+        backend.check_neighbours(args, load_manifest(root, [TOKENIZER_PART, INDEX_PART]))
         index = load_index(Layout(root).index)
         self.cache = SegmentCache(backend.int_parameter(args, "cache_mib", 256) * MIB)
         self.metrics = CacheMetrics(pb_utils)
