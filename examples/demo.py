@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from tesserank.server import TritonServer
 from tesserank_client import Client, Request, TesserankClientError
 
 BUILD = Path("build/demo")
-CANDIDATES = 100
+CANDIDATES = 32  # few, for the cross-encoder's sake: with 100 the demo would mostly wait for it
 REPEATS = {"cold": 20, "warm": 20, "hot": 50, "cross_encoder": 3}
 TOP_K = 5
 TIMEOUT_S = 120.0
@@ -60,7 +61,7 @@ def main() -> int:
     return 0
 
 
-def run_scenario(scenario: str, console: Console, artifacts: Path = ARTIFACTS) -> Timing:
+def run_scenario(scenario: str, console: Console, artifacts: Path = ARTIFACTS, candidates: int = CANDIDATES) -> Timing:
     """Export a scenario, serve it, show its user and time the server."""
     console.print(f"[bold]{scenario}[/]: sample catalogue, export, model repository")
     sample = write_sample(scenario, Path("build/sample") / scenario)
@@ -74,22 +75,21 @@ def run_scenario(scenario: str, console: Console, artifacts: Path = ARTIFACTS) -
     with TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, log_file=log) as server:
         console.print(f"  Triton answers on {server.urls.grpc} (log: {log})", highlight=False)
         with Client(server.urls.grpc, timeout=TIMEOUT_S) as client:
-            answer = client.recommend_many([hot(user, None)])[0]
-            shown = client.recommend(
-                history=hot(user, None).history, texts=user.texts, top_k=min(TOP_K, len(answer.items))
-            )
-            print_recommendations(console, scenario, user, shown, texts)
+            answer = client.recommend_many([replace(hot(user, None), top_k=TOP_K)])[0]
+            print_recommendations(console, scenario, user, answer, texts)
             console.print("  timing cold, warm and hot requests and the cross-encoder ...")
-            return measure(client, scenario, user, texts, load_manifest(artifact, []).precision)
+            return measure(client, scenario, user, texts, candidates, load_manifest(artifact, []).precision)
 
 
-def measure(client: Client, scenario: str, user: Showcase, texts: Mapping[str, str], precision: str) -> Timing:
-    """Time recommend on new, grown and known users, and the cross-encoder, over the same candidates.
+def measure(
+    client: Client, scenario: str, user: Showcase, texts: Mapping[str, str], count: int, precision: str
+) -> Timing:
+    """Time recommend on new, grown and known users, and the cross-encoder, over the same ``count`` candidates.
 
     Raises TesserankClientError if the server fails, RuntimeError if a request was not as cold or hot as it claims.
     """
     item_ids = [item for item in texts if texts[item]]
-    candidates = item_ids[:: max(len(item_ids) // CANDIDATES, 1)][:CANDIDATES]
+    candidates = item_ids[:: max(len(item_ids) // count, 1)][:count]
     encodes = load_segments(EXAMPLES / scenario / "segments.toml").history.cut != "item"
 
     def timed(kind: str, request: Callable[[int], Request]) -> Iterator[float]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tesserank.maxsim.ragged import Ragged
 
-# 1 MiB of L2 is common; 1,024 item tokens × 150 query tokens × 4 bytes = 600 KB. Measured best of 512 to 8,192.
+# 1 MiB of L2 is common; 1,024 item tokens × 150 query tokens × 4 bytes = 600 KB. Measured best of about 1,000 to 8,000.
 _BLOCK_TOKENS = 1024
 # Handing a block to a thread costs about as much as a tenth of scoring it: a hundred candidates are faster without.
 _BLOCKS_WORTH_THREADS = 4
