@@ -25,7 +25,7 @@ from examples.sample_data import EXAMPLES, SCENARIOS, SamplePaths, Showcase, rea
 from tesserank.artifact.assemble import assemble
 from tesserank.artifact.manifest import load_manifest
 from tesserank.errors import TesserankError
-from tesserank.paths import ARTIFACTS, TRACKED_REPOSITORY
+from tesserank.paths import ARTIFACTS, MODEL_REPOSITORY, TRACKED_REPOSITORY
 from tesserank.segments.config import load_segments
 from tesserank.server import TritonServer
 from tesserank_client import Client, Request, TesserankClientError
@@ -58,6 +58,7 @@ def main() -> int:
         return 130
     print_latency(console, timings)
     console.print(f"done in {time.perf_counter() - started:.0f} s; servers stopped")
+    console.print(f"{MODEL_REPOSITORY} holds {timings[-1].scenario} now: make serve serves it")
     return 0
 
 
@@ -66,13 +67,13 @@ def run_scenario(scenario: str, console: Console, artifacts: Path = ARTIFACTS, c
     console.print(f"[bold]{scenario}[/]: sample catalogue, export, model repository")
     sample = write_sample(scenario, Path("build/sample") / scenario)
     artifact = _export(scenario, sample, artifacts, console)
-    repository = BUILD / scenario / "model_repository"
-    assemble(TRACKED_REPOSITORY, artifact, repository)
+    assemble(TRACKED_REPOSITORY, artifact, MODEL_REPOSITORY)
     texts = read_texts(sample.items)
     user = read_showcase(sample.showcase)
     console.print("  starting Triton ...")
     log = BUILD / scenario / "tritonserver.log"
-    with TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, log_file=log) as server:
+    with TritonServer(MODEL_REPOSITORY, http_port=0, grpc_port=0, metrics_port=0, log_file=log) as server:
+        server.wait_answering()
         console.print(f"  Triton answers on {server.urls.grpc} (log: {log})", highlight=False)
         with Client(server.urls.grpc, timeout=TIMEOUT_S) as client:
             answer = client.recommend_many([replace(hot(user, None), top_k=TOP_K)])[0]

@@ -14,6 +14,7 @@ class Limits:
     max_text_bytes: int = 65_536  # of one text
     max_segments: int = 512  # of one user, after cutting
     max_candidates: int = 20_000  # of one user
+    max_pairs: int = 2_000  # (history, item) pairs of one cross_encoder request, all users together
     max_excluded: int = 20_000  # of one user
     max_top_k: int = 1_000
     max_id_bytes: int = 256  # of one item id

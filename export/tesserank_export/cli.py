@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -18,6 +19,9 @@ from tesserank.paths import ARTIFACTS, MODEL_REPOSITORY, TRACKED_REPOSITORY
 from tesserank_export.events import EventFields
 from tesserank_export.options import ExportOptions
 from tesserank_export.parity import TOLERANCES, Tolerance
+
+if TYPE_CHECKING:
+    from tesserank_export.pipeline import Export
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,12 +70,23 @@ def run(args: argparse.Namespace) -> int:
         tolerances=_tolerances(args.tolerance),
     )
     started = time.perf_counter()
-    from tesserank_export.pipeline import Export  # torch and transformers take seconds to import
-
-    artifact = Export(options, console).run()
+    if not (TRACKED_REPOSITORY / "recommend" / "config.pbtxt").is_file():
+        raise ConfigError(f"no models at {TRACKED_REPOSITORY}: export from a checkout, installed with pip install -e")
+    artifact = _import_export()(options, console).run()
     assemble(TRACKED_REPOSITORY, artifact, args.model_repository)
     console.print(f"  artefact {artifact} and {args.model_repository}: {time.perf_counter() - started:.1f} s in all")
     return 0
+
+
+def _import_export() -> type[Export]:
+    """Imported late: torch and transformers take seconds, and only this command needs them."""
+    try:
+        from tesserank_export.pipeline import Export
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"export needs {error.name}, which is not installed: pip install 'tesserank[export]'"
+        ) from error
+    return Export
 
 
 def _tolerances(overrides: list[str]) -> dict[str, Tolerance]:

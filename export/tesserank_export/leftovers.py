@@ -1,21 +1,23 @@
-"""What a killed export leaves behind: scratch directories that nobody will finish."""
+"""What exports leave behind: scratch directories of killed ones, and steps that none has used for a while."""
 
 from __future__ import annotations
 
 import fcntl
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+KEPT_DAYS = 14
 _LOCK = ".lock"
 _SCRATCH = re.compile(r"\..+\.[a-z0-9_]{8}")  # as tesserank.artifact.files.new_directory names them
 
 
 @contextmanager
 def swept(work: Path, store: Path) -> Iterator[None]:
-    """Remove the scratch directories in both places, unless an export that shares ``work`` is running now.
+    """Remove scratch directories in both places and old steps, unless an export that shares ``work`` is running now.
 
     Every export holds a shared lock on ``work`` while it runs; the kernel releases it however the process ends.
     """
@@ -28,8 +30,17 @@ def swept(work: Path, store: Path) -> Iterator[None]:
         else:
             _sweep(work)
             _sweep(store)
+            _prune(work)
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield
+
+
+def _prune(work: Path) -> None:
+    """Every change of code or data gives steps new names, so that old ones would pile up for ever."""
+    oldest = time.time() - KEPT_DAYS * 86_400
+    for path in work.iterdir():
+        if path.is_dir() and not path.name.startswith(".") and path.stat().st_mtime < oldest:
+            shutil.rmtree(path)
 
 
 def _sweep(place: Path) -> None:

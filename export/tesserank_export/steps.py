@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable
 from functools import cache
@@ -17,7 +18,7 @@ from tesserank.artifact.files import new_directory, read_json, write_json
 from tesserank.artifact.manifest import list_files
 from tesserank.errors import ArtifactError
 
-_CODE = ("artifact", "encoding", "index", "maxsim")  # tesserank's own packages that steps run
+_CODE = ("artifact", "encoding", "index", "maxsim", "protocol.py")  # of tesserank's own what steps run
 _LIBRARIES = ("tesserank", "torch", "transformers", "onnx", "onnxruntime", "numpy", "scipy", "scikit-learn", "gensim")
 _RECORD = "files.json"  # in a step's directory: what it made, by content
 
@@ -36,7 +37,7 @@ def code_digest() -> str:
     digest = hashlib.sha256(json.dumps(library_versions()).encode())
     domain = Path(tesserank.__file__).parent
     for package in (Path(__file__).parent, *(domain / name for name in _CODE)):
-        for path in sorted(package.rglob("*.py")):
+        for path in sorted(package.rglob("*.py")) if package.is_dir() else [package]:
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -70,6 +71,7 @@ class Steps:
                 write_json(scratch / _RECORD, _content(scratch))
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
         if reused:
+            os.utime(target)  # leftovers.swept removes what no export has used for a while
             self.say(f"{title}: kept from before")
         else:
             self.say(f"{title}: done in {time.perf_counter() - started:.1f} s")

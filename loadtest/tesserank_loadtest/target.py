@@ -9,14 +9,12 @@ from urllib.parse import urlsplit
 
 from tesserank.errors import ConfigError, ServerError
 from tesserank.server import TritonServer
-from tesserank.server.doctor import canary
 from tesserank.server.ports import is_loopback
 from tesserank_client import Client, TesserankClientError
 from tesserank_loadtest.plan import Protocol
 
 DEFAULT_URLS: Mapping[Protocol, str] = {"grpc": "127.0.0.1:8001", "http": "127.0.0.1:8000"}
 READY_TIMEOUT_S = 3.0
-CANARY_TIMEOUT_S = 60.0
 
 Urls = Mapping[Protocol, str]
 Say = Callable[[str], None]
@@ -46,7 +44,7 @@ def started_or_running(
         return
     with _configure(repository, log_file, usual) as server:
         say(f"no server runs, so one was started on {repository}")
-        canary(server.urls.grpc, CANARY_TIMEOUT_S)  # READY says that the models are loaded, not that they answer
+        server.wait_answering()
         own: Urls = {"grpc": server.urls.grpc, "http": server.urls.http.removeprefix("http://")}
         yield {protocol: own[protocol] for protocol in protocols}
         if server.returncode is not None:

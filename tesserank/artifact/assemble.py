@@ -50,9 +50,12 @@ def assemble(tracked: Path, artifact: Path, target: Path) -> None:
             if needed:
                 _link_parts(artifact, version / ARTIFACT, needed)
         _write_warmup(scratch / "cross_encoder" / "warmup" / "text")
-        # where an ONNX Runtime or TensorRT backend looks for it
-        graph = Layout(artifact).encoder(manifest.precision)
-        link_or_copy(graph, scratch / "segment_encoder" / VERSION / "model.onnx")
+        # Where an ONNX Runtime backend looks for it. An int8 graph must run row by row (see OnnxEngine), which such a
+        # backend does not: without the file, the configuration variant refuses to load.
+        if manifest.precision != "int8":
+            link_or_copy(
+                Layout(artifact).encoder(manifest.precision), scratch / "segment_encoder" / VERSION / "model.onnx"
+            )
 
 
 def _write_warmup(path: Path) -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tesserank.errors import ServerError
-from tesserank.server.doctor import canary
 from tesserank.server.launcher import TritonServer
 
 DEFAULT_REPOSITORY = Path("build/model_repository")
@@ -46,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         started = time.monotonic()
         console.print(f"starting Triton on {args.model_repository} …")
         with server:
-            _await_pipeline(server, timeout_s=max(1.0, args.ready_timeout - (time.monotonic() - started)))
+            server.wait_answering(timeout_s=max(1.0, args.ready_timeout - (time.monotonic() - started)))
             _announce(console, server, time.monotonic() - started)
             server.wait()
             raise server.failure()
@@ -72,16 +70,6 @@ def _configure(args: argparse.Namespace) -> TritonServer:
         log_verbose=args.log_verbose,
         allow_remote=args.allow_remote,
     )
-
-
-def _await_pipeline(server: TritonServer, timeout_s: float) -> None:
-    # READY says that the models are loaded; only an answer says that they work together.
-    try:
-        canary(server.urls.grpc, timeout_s)
-    except ServerError as error:
-        if server.returncode is not None:
-            raise server.failure() from error
-        raise ServerError(f"{error}\nThe whole log: {server.log_file}") from error
 
 
 def _announce(console: Console, server: TritonServer, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Running ONNX graphs on the CPU with ONNX Runtime, as the embedded server does."""
+"""Running ONNX graphs with ONNX Runtime in Python, as the embedded server does."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from tesserank.errors import ArtifactError
 from tesserank.protocol import SEGMENT_ENCODER
 
 _IDS, _MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
+
+
+def _providers() -> list[str]:
+    """CUDA where onnxruntime-gpu is installed and finds a GPU, else the CPU."""
+    available = ort.get_available_providers()
+    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
 
 
 class OnnxEngine:
@@ -30,7 +36,7 @@ class OnnxEngine:
         # Spinning threads would take the cores from the other models of the server.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(str(path), options, providers=_providers())
         except Exception as error:  # onnxruntime raises classes of its own for every kind of broken file
             raise ArtifactError(f"{path} cannot be loaded ({error}): rebuild it with make export") from error
         self._row_by_row = row_by_row

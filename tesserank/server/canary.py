@@ -48,7 +48,7 @@ def _bytes(text: str) -> npt.NDArray[np.object_]:
 
 
 def _encoder_inputs(answers: Answers) -> Tensors:
-    ids = np.resize(np.array([101, 102], dtype=np.int64), (1, CANARY_TOKENS))
+    ids = np.resize(np.array([0, 1], dtype=np.int64), (1, CANARY_TOKENS))
     return {"INPUT_IDS": ids, "ATTENTION_MASK": np.ones_like(ids)}
 
 

@@ -15,6 +15,7 @@ from tesserank.errors import ServerError
 from tesserank.server import logs
 from tesserank.server.backends import assemble_backends, server_environment
 from tesserank.server.command import ServerCommand
+from tesserank.server.doctor import canary
 from tesserank.server.environment import SHARED_MEMORY, check_environment, find_installation
 from tesserank.server.ports import claim_ports, refuse_remote
 from tesserank.server.process import GuardedProcess
@@ -146,6 +147,18 @@ class TritonServer:
                 raise self.failure()
             if time.monotonic() > deadline:
                 raise ServerError(f"tritonserver is not ready after {timeout_s:g} s; {self._reason()}")
+
+    def wait_answering(self, timeout_s: float = 60.0) -> None:
+        """Returns when the whole pipeline has answered: READY says that the models are loaded, not that they work.
+
+        Raises ServerError that names every broken stage and its remedy.
+        """
+        try:
+            canary(self.urls.grpc, timeout_s)
+        except ServerError as error:
+            if self.returncode is not None:
+                raise self.failure() from error
+            raise ServerError(f"{error}\nThe whole log: {self.log_file}") from error
 
     def wait(self, timeout_s: float | None = None) -> int | None:
         """Waits for the server to end by itself; returns its exit status, or None when ``timeout_s`` passed first."""

@@ -18,7 +18,7 @@ from tesserank.artifact.assemble import ARTIFACT
 from tesserank.artifact.files import read_json
 from tesserank.artifact.layout import MANIFEST
 from tesserank.artifact.manifest import Manifest
-from tesserank.errors import ArtifactError, RequestError
+from tesserank.errors import ArtifactError, ConfigError, RequestError
 from tesserank.protocol import ErrorCode, Interface
 
 Arrays = dict[str, NDArray[Any]]
@@ -53,9 +53,14 @@ def parameter(args: dict[str, str], name: str, default: str) -> str:
     return configured.get(name, {}).get("string_value", default)
 
 
-def int_parameter(args: dict[str, str], name: str, default: int) -> int:
-    """``parameter`` as a whole number."""
-    return int(parameter(args, name, str(default)))
+def int_parameter(args: dict[str, str], name: str, default: int, lowest: int = 1, highest: int = 1 << 20) -> int:
+    """``parameter`` as a whole number. Raises ConfigError that names it if it is none, or out of range."""
+    value = parameter(args, name, str(default))
+    if not value.isdecimal() or not lowest <= int(value) <= highest:
+        raise ConfigError(
+            f"{name} (or TESSERANK_{name.upper()}) must be a whole number from {lowest} to {highest}, not {value!r}"
+        )
+    return int(value)
 
 
 def inputs_of(request: Any, interface: Interface) -> Arrays:

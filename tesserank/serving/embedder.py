@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,25 +16,30 @@ from tesserank.errors import EmptyRequestError, InvalidArgumentError, LimitExcee
 from tesserank.index import ItemIndex
 from tesserank.segments.config import TEXT_SPACE, SegmentsConfig
 from tesserank.segments.cut import Block, Event, cut_history
-from tesserank.serving.request import UserContext, check_context
+from tesserank.serving.request import UserContext, check_context, describe_ids
 from tesserank.serving.segments import EmbeddedSegment, SegmentBatch, normalise_weights
 
 
 @dataclass
 class EmbeddedUsers:
-    """The answer of the embedder: arrays for the scorer and counts for the client, each [B]."""
+    """The answer of the embedder: each user's segments, and counts for the client, each [B]."""
 
-    batch: SegmentBatch
+    segments: list[list[EmbeddedSegment]]
+    dim: int  # of the widest space
     unknown: list[int]
     truncated: list[int]
     hits: list[int]
     misses: list[int]
 
+    @cached_property
+    def batch(self) -> SegmentBatch:
+        """The segments as padded arrays."""
+        return SegmentBatch.stack(self.segments, self.dim)
+
     def users(self, rows: slice) -> EmbeddedUsers:
-        """Some of the users."""
-        return EmbeddedUsers(
-            self.batch.rows(rows), self.unknown[rows], self.truncated[rows], self.hits[rows], self.misses[rows]
-        )
+        """Some of the users, who bring no padding that others need."""
+        counts = (self.unknown, self.truncated, self.hits, self.misses)
+        return EmbeddedUsers(self.segments[rows], self.dim, *(count[rows] for count in counts))
 
 
 @dataclass
@@ -89,7 +95,8 @@ class SegmentEmbedder:
         vectors = self._encoded_vectors(users)
         embedded = [[self._materialise(plan, vectors) for plan in user.plans] for user in users]
         return EmbeddedUsers(
-            batch=SegmentBatch.stack(embedded, self._index.dim),
+            segments=embedded,
+            dim=self._index.dim,
             unknown=[user.unknown for user in users],
             truncated=[user.truncated for user in users],
             hits=[user.hits for user in users],
@@ -227,10 +234,3 @@ class SegmentEmbedder:
             groups = np.repeat(np.arange(len(items), dtype=np.int32), [len(item) for item in items])
         shares, units = normalise_weights(weights, groups, self._config.aggregation.group_by_item)
         return EmbeddedSegment(plan.label, plan.channel, plan.weight, rows, shares, units)
-
-
-def describe_ids(item_ids: Sequence[bytes], shown: int = 3) -> str:
-    """``2 items (x, y)``, with at most ``shown`` ids spelled out."""
-    names = ", ".join(item.decode("utf-8", "backslashreplace") for item in item_ids[:shown])
-    more = ", ..." if len(item_ids) > shown else ""
-    return f"{len(item_ids)} item{'s' if len(item_ids) != 1 else ''} ({names}{more})"

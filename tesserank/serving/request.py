@@ -104,6 +104,13 @@ def decode_text(value: bytes, name: str, row: int) -> str:
         ) from error
 
 
+def describe_ids(item_ids: Sequence[bytes], shown: int = 3) -> str:
+    """``2 items (x, y)``, with at most ``shown`` ids spelled out."""
+    names = ", ".join(item.decode("utf-8", "backslashreplace") for item in item_ids[:shown])
+    more = ", ..." if len(item_ids) > shown else ""
+    return f"{len(item_ids)} item{'s' if len(item_ids) != 1 else ''} ({names}{more})"
+
+
 def _limit(row: int, what: str, value: int, name: str, limit: int) -> None:
     if value > limit:
         raise LimitExceededError(f"user {row}: {value:,} {what}, the limit {name} is {limit:,}")

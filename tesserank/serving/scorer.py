@@ -18,8 +18,7 @@ from tesserank.maxsim.aggregate import aggregate, contributions
 from tesserank.maxsim.ragged import Ragged
 from tesserank.maxsim.topk import top_k
 from tesserank.segments.config import SegmentsConfig
-from tesserank.serving.embedder import describe_ids
-from tesserank.serving.request import RankingOptions, check_options
+from tesserank.serving.request import RankingOptions, check_options, describe_ids
 from tesserank.serving.segments import EmbeddedSegment, SegmentBatch, normalise_weights
 
 # tokens [Q, d], token weights [Q], starts of units [G], items -> [N, G]
@@ -71,6 +70,10 @@ class SegmentScorer:
     def rank(self, segments: SegmentBatch, options: Sequence[RankingOptions]) -> list[Ranking]:
         """Rank for each of B users. Raises a RequestError naming the user's row if an option cannot be used."""
         limits = self._config.limits
+        if segments.embeddings.shape[3] != self._index.dim:
+            raise InvalidArgumentError(
+                f"SEGMENT_EMBEDDINGS has {segments.embeddings.shape[3]} dimensions, the index has {self._index.dim}"
+            )
         ks = [check_options(option, len(self._index), limits, row) for row, option in enumerate(options)]
         return [self._rank_user(segments, option, ks[row], row) for row, option in enumerate(options)]
 

@@ -53,11 +53,7 @@ class SegmentBatch:
                     f"{tensor.name} has shape {arrays[tensor.name].shape}, "
                     f"SEGMENT_EMBEDDINGS {embeddings.shape}: the first {axes} axes must agree"
                 )
-        weights = arrays[protocol.SEGMENT_WEIGHTS.name][arrays[protocol.SEGMENT_CHANNELS.name] >= 0]
-        if not (np.isfinite(weights) & (weights > 0)).all():
-            raise InvalidArgumentError("SEGMENT_WEIGHTS must be finite and above 0 where SEGMENT_CHANNELS is not -1")
-        if not np.isfinite(embeddings).all():
-            raise InvalidArgumentError("SEGMENT_EMBEDDINGS holds NaN or infinity")
+        _check_values(arrays)
         return SegmentBatch(
             embeddings=embeddings,
             token_weights=arrays[protocol.TOKEN_WEIGHTS.name],
@@ -92,19 +88,21 @@ class SegmentBatch:
                 batch.labels[row, k] = segment.label.encode()
         return batch
 
-    def rows(self, users: slice) -> SegmentBatch:
-        """Some of the users, without padding that only others need."""
-        used = self.token_weights[users] > 0
-        segments = max(int(np.count_nonzero(self.channels[users] >= 0, axis=1).max(initial=1)), 1)
-        tokens = int(np.flatnonzero(used.any(axis=(0, 1)))[-1]) + 1
-        return SegmentBatch(
-            embeddings=self.embeddings[users, :segments, :tokens],
-            token_weights=self.token_weights[users, :segments, :tokens],
-            token_groups=self.token_groups[users, :segments, :tokens],
-            channels=self.channels[users, :segments],
-            weights=self.weights[users, :segments],
-            labels=self.labels[users, :segments],
-        )
+
+def _check_values(arrays: Mapping[str, NDArray[Any]]) -> None:
+    embeddings, channels = arrays[protocol.SEGMENT_EMBEDDINGS.name], arrays[protocol.SEGMENT_CHANNELS.name]
+    if 0 in embeddings.shape:
+        raise InvalidArgumentError(f"SEGMENT_EMBEDDINGS has shape {embeddings.shape}: no axis may be empty")
+    if channels.min() < -1:
+        raise InvalidArgumentError(f"SEGMENT_CHANNELS holds {channels.min()}: -1 is padding, the rest counts from 0")
+    weights = arrays[protocol.SEGMENT_WEIGHTS.name][channels >= 0]
+    if not (np.isfinite(weights) & (weights > 0)).all():
+        raise InvalidArgumentError("SEGMENT_WEIGHTS must be finite and above 0 where SEGMENT_CHANNELS is not -1")
+    tokens = arrays[protocol.TOKEN_WEIGHTS.name]
+    if not ((tokens >= 0) & (tokens <= 1)).all():  # NaN is neither
+        raise InvalidArgumentError("TOKEN_WEIGHTS must lie between 0 and 1")
+    if not np.isfinite(embeddings).all():
+        raise InvalidArgumentError("SEGMENT_EMBEDDINGS holds NaN or infinity")
 
 
 def normalise_weights(

@@ -33,14 +33,14 @@ def make_artifact(
     return layout
 
 
-def seal(layout: Layout, encoder_id: str = ENCODER_ID) -> None:
+def seal(layout: Layout, encoder_id: str = ENCODER_ID, precision: str = "fp32") -> None:
     """Write the manifest of what lies there."""
     manifest = Manifest(
         artifact_id=ARTIFACT_ID,
         name="small",
         encoder_id=encoder_id,
         index_id="index-1",
-        precision="int8",
+        precision=precision,
         files=list_files(layout.root),
         provenance={"made": "by a test"},
     )

@@ -24,7 +24,7 @@ def layout(tmp_path: Path) -> Layout:
 
 def test_a_sound_artefact_loads(layout: Layout) -> None:
     manifest = load_manifest(layout.root, PARTS)
-    assert (manifest.artifact_id, manifest.encoder_id, manifest.precision) == (ARTIFACT_ID, ENCODER_ID, "int8")
+    assert (manifest.artifact_id, manifest.encoder_id, manifest.precision) == (ARTIFACT_ID, ENCODER_ID, "fp32")
     assert manifest.files["segments.toml"].bytes == layout.segments.stat().st_size
     assert "index/text/vectors.npy" in manifest.files
     assert layout.is_valid()

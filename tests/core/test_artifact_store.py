@@ -82,21 +82,28 @@ def test_every_model_is_assembled_with_the_parts_it_needs(tmp_path: Path) -> Non
         else:
             assert not beside_code.exists()
     graph = repository / "segment_encoder" / "1" / "model.onnx"
-    assert graph.samefile(layout.encoder("int8")), "the manifest's precision, as a hard link"
+    assert graph.samefile(layout.encoder("fp32")), "the manifest's precision, as a hard link"
     assert not list(repository.rglob("__pycache__"))
+
+
+def test_an_int8_graph_is_not_offered_to_backends_that_would_run_its_rows_together(tmp_path: Path) -> None:
+    layout = make_artifact(tmp_path / "artifact")
+    seal(layout, precision="int8")
+    assemble(TRACKED, layout.root, tmp_path / "repository")
+    assert not (tmp_path / "repository" / "segment_encoder" / "1" / "model.onnx").exists()
 
 
 def test_a_corrupt_artefact_leaves_the_old_repository(tmp_path: Path) -> None:
     target = tmp_path / "repository"
     assemble(TRACKED, make_artifact(tmp_path / "sound", graph=b"first").root, target)
     broken = make_artifact(tmp_path / "broken", graph=b"second")
-    broken.encoder("int8").write_bytes(b"SECONDint8")
+    broken.encoder("fp32").write_bytes(b"SECONDfp32")
     with pytest.raises(ArtifactError, match="SHA-256"):
         assemble(TRACKED, broken.root, target)
-    assert (target / "segment_encoder" / "1" / "model.onnx").read_bytes() == b"firstint8"
+    assert (target / "segment_encoder" / "1" / "model.onnx").read_bytes() == b"firstfp32"
     seal(broken)
     assemble(TRACKED, broken.root, target)
-    assert (target / "segment_encoder" / "1" / "model.onnx").read_bytes() == b"SECONDint8"
+    assert (target / "segment_encoder" / "1" / "model.onnx").read_bytes() == b"SECONDfp32"
 
 
 def test_a_directory_that_is_no_model_repository_leaves_the_old_one(tmp_path: Path) -> None:

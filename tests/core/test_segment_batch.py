@@ -1,4 +1,4 @@
-"""Segments as padded arrays: padding is recognisable, and cutting users out of a batch loses nothing."""
+"""Segments as padded arrays: nothing is lost, padding is recognisable, and what no embedder gives out is refused."""
 
 from __future__ import annotations
 
@@ -68,20 +68,6 @@ def test_a_stacked_batch_holds_every_user(batch_of: list[list[EmbeddedSegment]])
         assert_holds(batch, row, user)
 
 
-@given(users, st.data())
-def test_users_cut_out_of_a_batch_are_whole_and_bring_no_padding_of_others(
-    batch_of: list[list[EmbeddedSegment]], data: st.DataObject
-) -> None:
-    start = data.draw(st.integers(0, len(batch_of) - 1))
-    stop = data.draw(st.integers(start + 1, len(batch_of)))
-    cut, alone = (
-        SegmentBatch.stack(batch_of, DIM).rows(slice(start, stop)),
-        SegmentBatch.stack(batch_of[start:stop], DIM),
-    )
-    for field in fields(SegmentBatch):
-        np.testing.assert_array_equal(getattr(cut, field.name), getattr(alone, field.name), err_msg=field.name)
-
-
 def arrays_of(batch: SegmentBatch) -> dict[str, NDArray[Any]]:
     return {
         "SEGMENT_EMBEDDINGS": batch.embeddings,
@@ -122,3 +108,28 @@ def test_normalised_weights_add_up_to_1_in_every_unit(pairs: list[tuple[float, i
             np.testing.assert_allclose(shares[mine], weights[mine] / weights[mine].sum(), rtol=1e-6)
         else:
             assert len(set(shares[mine].tolist())) == 1, "nothing is known, so all count alike"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("SEGMENT_WEIGHTS", 0.0, "SEGMENT_WEIGHTS must be finite and above 0"),
+        ("SEGMENT_WEIGHTS", np.nan, "SEGMENT_WEIGHTS must be finite and above 0"),
+        ("TOKEN_WEIGHTS", np.nan, "TOKEN_WEIGHTS must lie between 0 and 1"),
+        ("TOKEN_WEIGHTS", -0.5, "TOKEN_WEIGHTS must lie between 0 and 1"),
+        ("TOKEN_WEIGHTS", 1e38, "TOKEN_WEIGHTS must lie between 0 and 1"),
+        ("SEGMENT_EMBEDDINGS", np.inf, "SEGMENT_EMBEDDINGS holds NaN or infinity"),
+        ("SEGMENT_CHANNELS", -2, "SEGMENT_CHANNELS holds -2"),
+    ],
+)
+def test_a_value_that_no_embedder_gives_out_is_refused(name: str, value: float, message: str) -> None:
+    arrays = arrays_of(SegmentBatch.stack([[make_segment("a", 2, 3, 0, 0)]], DIM))
+    arrays[name].flat[0] = value
+    with pytest.raises(InvalidArgumentError, match=message):
+        SegmentBatch.from_arrays(arrays)
+
+
+def test_arrays_with_an_empty_axis_are_refused() -> None:
+    arrays = arrays_of(SegmentBatch.stack([[make_segment("a", 2, 3, 0, 0)]], DIM))
+    with pytest.raises(InvalidArgumentError, match="no axis may be empty"):
+        SegmentBatch.from_arrays({name: array[:, :0] for name, array in arrays.items()})

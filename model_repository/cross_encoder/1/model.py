@@ -9,6 +9,7 @@ from tesserank.artifact.layout import CROSS_ENCODER_PART, TOKENIZER_PART, Layout
 from tesserank.artifact.manifest import load_manifest
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.tokenizer import TextTokenizer
+from tesserank.segments.config import load_segments
 from tesserank.serving import backend
 from tesserank.serving.cross import PairScorer
 
@@ -23,7 +24,8 @@ class TritonPythonModel:
             TextTokenizer(Layout(root).tokenizer),
             open_template(root),
             OnnxEngine(Layout(root).cross_encoder(precision), threads),
-            max_rows=backend.int_parameter(args, "encoder_rows", 32),
+            max_rows=backend.int_parameter(args, "pair_rows", 32),
+            limits=load_segments(Layout(root).segments).limits,
         )
 
     def execute(self, requests):

@@ -9,7 +9,7 @@ from tesserank.artifact.layout import INDEX_PART, TOKENIZER_PART, Layout
 from tesserank.artifact.manifest import load_manifest
 from tesserank.encoding.cache import SegmentCache
 from tesserank.encoding.tokenizer import TextTokenizer
-from tesserank.errors import TesserankError
+from tesserank.errors import RequestError, TesserankError
 from tesserank.index import load_index
 from tesserank.serving import backend
 from tesserank.serving.embedder import SegmentEmbedder
@@ -24,7 +24,7 @@ class TritonPythonModel:
         root = backend.artifact_directory(args)
         backend.check_neighbours(args, load_manifest(root, [TOKENIZER_PART, INDEX_PART]))
         index = load_index(Layout(root).index)
-        self.cache = SegmentCache(backend.int_parameter(args, "cache_mib", 256) * MIB)
+        self.cache = SegmentCache(backend.int_parameter(args, "cache_mib", 256, lowest=0) * MIB)
         self.metrics = CacheMetrics(pb_utils)
         self.embedder = SegmentEmbedder(
             index=index,
@@ -33,7 +33,7 @@ class TritonPythonModel:
             tokenize=TextTokenizer(Layout(root).tokenizer),
             cache=self.cache,
             encode=encode,
-            max_rows=backend.int_parameter(args, "encoder_rows", 64),
+            max_rows=backend.int_parameter(args, "encoder_rows", 64, highest=64),
         )
 
     def execute(self, requests):
@@ -48,8 +48,10 @@ class TritonPythonModel:
             for request in requests:
                 contexts.append(user_contexts(backend.inputs_of(request, protocol.SEGMENT_EMBEDDER)))
             embedded = self.embedder.embed([user for users in contexts for user in users])
-        except Exception:  # someone's request is wrong: answer each on its own, so that only theirs fails
+        except RequestError:  # someone's request is wrong: answer each on its own, so that only theirs fails
             return backend.respond_each(requests, protocol.SEGMENT_EMBEDDER, self._embed_one)
+        except Exception as error:  # the server's own fault, such as a dead encoder: asking it again helps nobody
+            return [backend.failure(error) for _ in requests]
         ends = np.cumsum([len(users) for users in contexts])
         return [
             backend.response(pack(embedded.users(slice(end - len(users), end))))

@@ -1,11 +1,11 @@
 """segment_encoder on ONNX Runtime's CPU provider, for servers without an ONNX Runtime backend. Rows are segments."""
 
 import numpy as np
-import triton_python_backend_utils as pb_utils
 
 from tesserank.artifact.layout import ENCODER_PART, Layout
 from tesserank.artifact.manifest import load_manifest
 from tesserank.encoding.engine import OnnxEngine
+from tesserank.errors import InvalidArgumentError
 from tesserank.protocol import SEGMENT_ENCODER
 from tesserank.serving import backend
 
@@ -27,8 +27,13 @@ class TritonPythonModel:
             ids = np.concatenate([arrays[IDS] for arrays in inputs])
             mask = np.concatenate([arrays[MASK] for arrays in inputs])
             embeddings = self.engine(ids, mask)
-        except Exception as error:  # one batch, one fate: every client of it must hear
-            return [backend.failure(error) for _ in requests]
+        except Exception:  # ids that the encoder does not know, say: run each request alone, so that only its own fails
+            return backend.respond_each(requests, SEGMENT_ENCODER, self._encode_one)
         ends = np.cumsum([len(arrays[IDS]) for arrays in inputs])
         parts = np.split(embeddings, ends[:-1])
-        return [pb_utils.InferenceResponse([pb_utils.Tensor(EMBEDDINGS, part)]) for part in parts]
+        return [backend.response({EMBEDDINGS: part}) for part in parts]
+
+    def _encode_one(self, arrays):
+        if arrays[IDS].shape != arrays[MASK].shape:
+            raise InvalidArgumentError(f"{IDS} has shape {arrays[IDS].shape}, {MASK} {arrays[MASK].shape}")
+        return {EMBEDDINGS: self.engine(arrays[IDS], arrays[MASK])}
