@@ -33,7 +33,7 @@ from tesserank.encoding.cache import SegmentCache
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.index import load_index
-from tesserank.paths import TRACKED_REPOSITORY
+from tesserank.paths import BUILD, TRACKED_REPOSITORY
 from tesserank.server import TritonServer
 from tesserank.serving.embedder import SegmentEmbedder
 from tesserank.serving.request import RankingOptions, UserContext
@@ -41,7 +41,6 @@ from tesserank.serving.scorer import SegmentScorer
 from tesserank_client import Client, Event
 
 DATA = Path("../shared/data")
-BUILD = Path("build/real")
 TOP_K = 10
 User = tuple[str, list[Event], str]  # id, history, the item left out
 
@@ -60,7 +59,7 @@ def main() -> int:
         print(f"skipped: no dataset at {source}")
         return 0
     before = conditions(args.seed)
-    build = BUILD / args.dataset
+    build = BUILD / "real" / args.dataset
     histories, train = split_last(source / "events.csv.gz", build)
     export = run_export(args.dataset, source / "items.jsonl.gz", train, args.segments, build)
     artifact = current_artifact(build / "artifacts" / args.dataset)

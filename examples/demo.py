@@ -25,12 +25,11 @@ from examples.sample_data import EXAMPLES, SCENARIOS, SamplePaths, Showcase, rea
 from tesserank.artifact.assemble import assemble
 from tesserank.artifact.manifest import load_manifest
 from tesserank.errors import TesserankError
-from tesserank.paths import ARTIFACTS, MODEL_REPOSITORY, TRACKED_REPOSITORY
+from tesserank.paths import ARTIFACTS, BUILD, MODEL_REPOSITORY, TRACKED_REPOSITORY
 from tesserank.segments.config import load_segments
 from tesserank.server import TritonServer
 from tesserank_client import Client, Request, TesserankClientError
 
-BUILD = Path("build/demo")
 CANDIDATES = 32  # few, for the cross-encoder's sake: with 100 the demo would mostly wait for it
 REPEATS = {"cold": 20, "warm": 20, "hot": 50, "cross_encoder": 3}
 TOP_K = 5
@@ -65,13 +64,13 @@ def main() -> int:
 def run_scenario(scenario: str, console: Console, artifacts: Path = ARTIFACTS, candidates: int = CANDIDATES) -> Timing:
     """Export a scenario, serve it, show its user and time the server."""
     console.print(f"[bold]{scenario}[/]: sample catalogue, export, model repository")
-    sample = write_sample(scenario, Path("build/sample") / scenario)
+    sample = write_sample(scenario, BUILD / "sample" / scenario)
     artifact = _export(scenario, sample, artifacts, console)
     assemble(TRACKED_REPOSITORY, artifact, MODEL_REPOSITORY)
     texts = read_texts(sample.items)
     user = read_showcase(sample.showcase)
     console.print("  starting Triton ...")
-    log = BUILD / scenario / "tritonserver.log"
+    log = BUILD / "demo" / f"{scenario}.log"
     with TritonServer(MODEL_REPOSITORY, http_port=0, grpc_port=0, metrics_port=0, log_file=log) as server:
         server.wait_answering()
         console.print(f"  Triton answers on {server.urls.grpc} (log: {log})", highlight=False)

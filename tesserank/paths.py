@@ -1,4 +1,4 @@
-"""Default places, relative to where a command runs or to this checkout. The only place that names them."""
+"""Default places, relative to where a command runs or to this checkout."""
 
 from __future__ import annotations
 
@@ -7,4 +7,5 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 TRACKED_REPOSITORY = CHECKOUT / "model_repository"
 ARTIFACTS = Path("artifacts")
-MODEL_REPOSITORY = Path("build/model_repository")
+BUILD = Path("build")
+MODEL_REPOSITORY = BUILD / "model_repository"

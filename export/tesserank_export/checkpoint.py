@@ -14,9 +14,9 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from tesserank.artifact.files import sha256_file
 from tesserank.encoding.template import Template
 from tesserank.errors import ArtifactError, ConfigError
+from tesserank.files import sha256_file
 from tesserank_export.heads import Projection, own_projection
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from tesserank.artifact.bundle import save_template
-from tesserank.artifact.files import read_json, sha256_file, write_json
 from tesserank.artifact.layout import PRECISIONS, Layout
 from tesserank.encoding.batch import encode_composed
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.template import Template
+from tesserank.files import read_json, sha256_file, write_json
 from tesserank_export import graph, parity
 from tesserank_export.checkpoint import Checkpoint
 from tesserank_export.heads import Projection

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tesserank.artifact.files import read_json, sha256_file, write_json
 from tesserank.artifact.layout import Layout
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.template import Template
+from tesserank.files import read_json, sha256_file, write_json
 from tesserank.index import ItemIndex, Space, save_index
 from tesserank.maxsim.ragged import Ragged
 from tesserank.segments.config import COLLABORATIVE_SPACE, SegmentsConfig

@@ -12,7 +12,7 @@ from pathlib import Path
 
 KEPT_DAYS = 14
 _LOCK = ".lock"
-_SCRATCH = re.compile(r"\..+\.[a-z0-9_]{8}")  # as tesserank.artifact.files.new_directory names them
+_SCRATCH = re.compile(r"\..+\.[a-z0-9_]{8}")  # as tesserank.files.new_directory names them
 
 
 @contextmanager

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tesserank.artifact.files import link_or_copy, new_directory, read_json, write_json
 from tesserank.artifact.layout import PARITY, PARTS, Layout
 from tesserank.artifact.manifest import Manifest, list_files, load_manifest
 from tesserank.artifact.store import publish
 from tesserank.errors import ArtifactError
+from tesserank.files import link_or_copy, new_directory, read_json, write_json
 from tesserank_export.steps import digest_of
 
 
@@ -45,7 +45,7 @@ def publish_artifact(
             artifact_id=artifact_id,
             name=name,
             encoder_id=read_json(layout.encoder_meta)["encoder_id"],
-            index_id=read_json(layout.index / "index.json")["index_id"],
+            index_id=read_json(layout.index_meta)["index_id"],
             precision=precision,
             files=list_files(scratch),
             provenance=provenance,

@@ -14,11 +14,11 @@ from typing import Any
 
 from rich.console import Console
 
-from tesserank.artifact.files import new_directory, read_json, write_json
 from tesserank.artifact.manifest import list_files
 from tesserank.errors import ArtifactError
+from tesserank.files import new_directory, read_json, write_json
 
-_CODE = ("artifact", "encoding", "index", "maxsim", "protocol.py")  # of tesserank's own what steps run
+_CODE = ("artifact", "encoding", "index", "maxsim", "files.py", "protocol.py")  # of tesserank's own what steps run
 _LIBRARIES = ("tesserank", "torch", "transformers", "onnx", "onnxruntime", "numpy", "scipy", "scikit-learn", "gensim")
 _RECORD = "files.json"  # in a step's directory: what it made, by content
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tesserank.errors import ConfigError
-from tesserank.paths import MODEL_REPOSITORY
+from tesserank.paths import BUILD, MODEL_REPOSITORY
 from tesserank_loadtest import ranges
 from tesserank_loadtest.generator import WEB_HOST, Schedule, run_locust
 from tesserank_loadtest.plan import PROTOCOLS, Plan, Protocol, WorkloadOptions
@@ -25,7 +25,7 @@ from tesserank_loadtest.summary import Summary, read_summary, tables
 from tesserank_loadtest.target import check_url, started_or_running
 from tesserank_loadtest.workload import load_workload
 
-REPORTS = Path("build/loadtest")
+REPORTS = BUILD / "loadtest"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

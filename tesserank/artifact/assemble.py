@@ -6,7 +6,6 @@ import shutil
 import struct
 from pathlib import Path
 
-from tesserank.artifact.files import link_or_copy, new_directory
 from tesserank.artifact.layout import (
     CROSS_ENCODER_PART,
     ENCODER_PART,
@@ -18,6 +17,7 @@ from tesserank.artifact.layout import (
 )
 from tesserank.artifact.manifest import load_manifest
 from tesserank.errors import ArtifactError
+from tesserank.files import link_or_copy, new_directory
 
 VERSION = "1"
 ARTIFACT = "artifact"  # the folder beside model.py

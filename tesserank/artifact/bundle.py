@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from tesserank.artifact.files import read_json, write_json
 from tesserank.artifact.layout import Layout
 from tesserank.encoding.template import Template
 from tesserank.errors import ArtifactError
+from tesserank.files import read_json, write_json
 from tesserank.index import ItemIndex
 from tesserank.segments.config import TEXT_SPACE, SegmentsConfig, load_segments
 

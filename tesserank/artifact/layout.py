@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tesserank.index.storage import META as INDEX_META
+
 MANIFEST = "manifest.json"
 SEGMENTS = "segments.toml"
 PARITY = "parity.json"
@@ -56,6 +58,10 @@ class Layout:
     @property
     def index(self) -> Path:
         return self.root / INDEX_PART
+
+    @property
+    def index_meta(self) -> Path:
+        return self.index / INDEX_META
 
     def is_valid(self) -> bool:
         """Whether a whole artefact lies here, by its files' presence; ``load_manifest`` checks their content."""

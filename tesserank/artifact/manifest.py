@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tesserank.artifact.files import read_json, sha256_file, write_json
 from tesserank.artifact.layout import ENCODER_PART, INDEX_PART, MANIFEST, SEGMENTS, Layout
 from tesserank.errors import ArtifactError
+from tesserank.files import read_json, sha256_file, write_json
 
 FORMAT = 1
 _REBUILD = "rebuild it with make export"
@@ -93,7 +93,7 @@ def _check_parts_match(layout: Layout, manifest: Manifest, parts: tuple[str, ...
         if found != manifest.encoder_id:
             raise ArtifactError(f"encoder {found} lies in an artefact of encoder {manifest.encoder_id}: {_REBUILD}")
     if INDEX_PART in parts:
-        found = read_json(layout.index / "index.json")["encoder_id"]
+        found = read_json(layout.index_meta)["encoder_id"]
         if found != manifest.encoder_id:
             raise ArtifactError(
                 f"index {manifest.index_id} was built with encoder {found}, "

@@ -9,18 +9,20 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tesserank.paths import MODEL_REPOSITORY
 from tesserank.server.launcher import TritonServer
-
-DEFAULT_REPOSITORY = Path("build/model_repository")
+from tesserank.server.ports import GRPC_PORT, HTTP_PORT, METRICS_PORT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``tesserank serve``."""
-    parser.add_argument("--model-repository", type=Path, default=DEFAULT_REPOSITORY, metavar="DIR")
+    parser.add_argument("--model-repository", type=Path, default=MODEL_REPOSITORY, metavar="DIR")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--http-port", type=int, default=8000, help="0 is any free port (default: %(default)s)")
-    parser.add_argument("--grpc-port", type=int, default=8001, help="0 is any free port (default: %(default)s)")
-    parser.add_argument("--metrics-port", type=int, default=8002, help="0 is any free port (default: %(default)s)")
+    parser.add_argument("--http-port", type=int, default=HTTP_PORT, help="0 is any free port (default: %(default)s)")
+    parser.add_argument("--grpc-port", type=int, default=GRPC_PORT, help="0 is any free port (default: %(default)s)")
+    parser.add_argument(
+        "--metrics-port", type=int, default=METRICS_PORT, help="0 is any free port (default: %(default)s)"
+    )
     parser.add_argument("--model-config-name", metavar="NAME", help="load the variant configs/NAME.pbtxt of the models")
     parser.add_argument("--tritonserver", type=Path, metavar="PATH", help="the server to run (default: searched for)")
     parser.add_argument("--log-file", type=Path, metavar="FILE", help="the server's output (default: a temporary file)")

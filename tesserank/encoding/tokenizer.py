@@ -30,8 +30,3 @@ class TextTokenizer:
         """Token ids of many texts, tokenised in parallel."""
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
-
-    def pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
-        """Ids and type ids of a text pair with the tokenizer's own special tokens, as a cross-encoder reads it."""
-        encoding = self._tokenizer.encode(first, second, add_special_tokens=True)
-        return encoding.ids, encoding.type_ids

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tesserank.artifact.files import read_json, write_json
 from tesserank.errors import ArtifactError
+from tesserank.files import read_json, write_json
 from tesserank.index.item_index import ItemIndex, Space
 from tesserank.maxsim.ragged import Ragged
 
-_META = "index.json"
+META = "index.json"  # in an index's directory
 
 
 def save_index(index: ItemIndex, directory: Path) -> None:
@@ -31,15 +31,15 @@ def save_index(index: ItemIndex, directory: Path) -> None:
         "items": len(index),
         "spaces": {space.name: {"dim": space.dim, "scale": space.scale} for space in index.spaces.values()},
     }
-    write_json(directory / _META, meta)
+    write_json(directory / META, meta)
 
 
 def load_index(directory: Path) -> ItemIndex:
     """Read an index, its vectors memory-mapped. Raises ArtifactError if it is missing, corrupt or inconsistent."""
     try:
-        return _load_index(directory, read_json(directory / _META))
+        return _load_index(directory, read_json(directory / META))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{directory / _META} is corrupt ({error!r}): rebuild it with make export") from error
+        raise ArtifactError(f"{directory / META} is corrupt ({error!r}): rebuild it with make export") from error
 
 
 def _load_index(directory: Path, meta: Any) -> ItemIndex:

@@ -70,12 +70,6 @@ class Connection:
         models: list[dict[str, str]] = index if isinstance(index, list) else index.get("models", [])
         return {m["name"]: " ".join(filter(None, (m.get("state", "not loaded"), m.get("reason", "")))) for m in models}
 
-    def parameter(self, model: str, name: str, default: str) -> str:
-        """A parameter of a model's configuration."""
-        config = self._call("get_model_config", model, **self._as_json())
-        parameters = config.get("config", config).get("parameters", {})
-        return str(parameters.get(name, {}).get("string_value", default))
-
     def infer(self, model: str, inputs: Mapping[str, npt.NDArray[Any]]) -> Tensors:
         """One inference; returns all outputs by name."""
         tensors = []

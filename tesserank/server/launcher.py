@@ -17,7 +17,7 @@ from tesserank.server.backends import assemble_backends, server_environment
 from tesserank.server.command import ServerCommand
 from tesserank.server.doctor import canary
 from tesserank.server.environment import SHARED_MEMORY, check_environment, find_installation
-from tesserank.server.ports import claim_ports, refuse_remote
+from tesserank.server.ports import GRPC_PORT, HTTP_PORT, METRICS_PORT, claim_ports, refuse_remote
 from tesserank.server.process import GuardedProcess
 from tesserank.server.repository import check_repository
 
@@ -59,9 +59,9 @@ class TritonServer:
         model_repository: Path,
         *,
         host: str = "127.0.0.1",
-        http_port: int = 8000,
-        grpc_port: int = 8001,
-        metrics_port: int = 8002,
+        http_port: int = HTTP_PORT,
+        grpc_port: int = GRPC_PORT,
+        metrics_port: int = METRICS_PORT,
         log_file: Path | None = None,
         model_config_name: str | None = None,
         tritonserver: Path | None = None,

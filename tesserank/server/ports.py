@@ -12,6 +12,8 @@ from tesserank.errors import ServerError
 
 MAXIMUM_PORT = 65_535
 
+HTTP_PORT, GRPC_PORT, METRICS_PORT = 8000, 8001, 8002  # Triton's own defaults
+
 
 def claim_ports(host: str, requested: Iterable[tuple[str, int]]) -> list[int]:
     """The ports to use, in order, for pairs of (command line flag, port or 0).

@@ -15,10 +15,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tesserank.artifact.assemble import ARTIFACT
-from tesserank.artifact.files import read_json
 from tesserank.artifact.layout import MANIFEST
 from tesserank.artifact.manifest import Manifest
 from tesserank.errors import ArtifactError, ConfigError, RequestError
+from tesserank.files import read_json
 from tesserank.protocol import ErrorCode, Interface
 
 Arrays = dict[str, NDArray[Any]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tesserank.artifact.bundle import save_template
-from tesserank.artifact.files import write_json
 from tesserank.artifact.layout import PRECISIONS, Layout
 from tesserank.artifact.manifest import Manifest, list_files
+from tesserank.files import write_json
 from tesserank.index import save_index
 from tests.core.world import ENCODER_ID, TEMPLATE, make_index
 

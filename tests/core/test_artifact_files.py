@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tesserank.artifact import files
-from tesserank.artifact.files import link_or_copy, new_directory, read_json, sha256_file, write_json
 from tesserank.errors import ArtifactError
+from tesserank.files import link_or_copy, new_directory, read_json, sha256_file, write_json
 
 
 def make_old(target: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_writer_that_is_killed_leaves_the_old_directory(tmp_path: Path) -> Non
     code = f"""
 import sys, time
 from pathlib import Path
-from tesserank.artifact.files import new_directory
+from tesserank.files import new_directory
 with new_directory(Path({str(tmp_path / "target")!r})) as scratch:
     (scratch / "new").write_text("half")
     print("writing", flush=True)

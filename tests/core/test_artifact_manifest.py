@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tesserank.artifact.bundle import open_segments, open_template
-from tesserank.artifact.files import read_json, write_json
 from tesserank.artifact.layout import ENCODER_PART, INDEX_PART, PARTS, Layout
 from tesserank.artifact.manifest import load_manifest
 from tesserank.errors import ArtifactError, ConfigError
+from tesserank.files import read_json, write_json
 from tesserank.index import load_index
 from tests.core.artifacts import ARTIFACT_ID, make_artifact, seal
 from tests.core.world import ENCODER_ID, TEMPLATE

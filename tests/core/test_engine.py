@@ -99,7 +99,3 @@ def test_text_is_tokenised_whole_and_without_special_tokens(tokenizer: TextToken
 def test_many_texts_give_what_each_gives(tokenizer: TextTokenizer) -> None:
     texts = ["red hat", "", "blue"]
     assert tokenizer.many(texts) == [tokenizer(text) for text in texts]
-
-
-def test_a_pair_carries_special_tokens_and_types(tokenizer: TextTokenizer) -> None:
-    assert tokenizer.pair("red", "hat blue") == ([2, 4, 3, 8, 5, 3], [0, 0, 0, 1, 1, 1])

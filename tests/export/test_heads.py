@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tesserank.artifact.files import read_json
 from tesserank.artifact.layout import Layout
 from tesserank.errors import ConfigError
+from tesserank.files import read_json
 from tesserank.index import load_index
 from tesserank_export.checkpoint import resolve_checkpoint
 from tesserank_export.heads import Projection

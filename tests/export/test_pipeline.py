@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tesserank.artifact.bundle import open_segments, open_template
-from tesserank.artifact.files import read_json, sha256_file
 from tesserank.artifact.layout import PARITY, PARTS, Layout
 from tesserank.artifact.manifest import Manifest, load_manifest
 from tesserank.artifact.store import current_artifact
 from tesserank.errors import ConfigError, DataError
+from tesserank.files import read_json, sha256_file
 from tesserank.index import load_index
 from tesserank_export import steps, text_space
 from tesserank_export.parity import TOLERANCES, MaxErrorError

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tesserank.artifact.files import read_json, write_json
 from tesserank.artifact.layout import Layout
 from tesserank.errors import ServerError
+from tesserank.files import read_json, write_json
 from tesserank.server import Status, TritonServer
 from tesserank.server.doctor import STAGES, canary, diagnose
 from tesserank_client import InternalServerError
