@@ -49,6 +49,17 @@ TOP_K = Tensor("TOP_K", "INT32", (1,), optional=True)
 REJECT_UNKNOWN = Tensor("REJECT_UNKNOWN", "BOOL", (1,), optional=True)  # unknown ids: an error instead of a count
 EXCLUDE_HISTORY = Tensor("EXCLUDE_HISTORY", "BOOL", (1,), optional=True)  # absent: true without CANDIDATE_IDS
 
+# What is known of a user, as every model that reads it takes it.
+USER_CONTEXT = (
+    HISTORY_ITEM_IDS,
+    HISTORY_TIMESTAMPS,
+    HISTORY_KINDS,
+    HISTORY_WEIGHTS,
+    TEXT_NAMES,
+    TEXTS,
+    TEXT_WEIGHTS,
+)
+
 # What segment_embedder hands to segmented_maxsim.
 SEGMENT_EMBEDDINGS = Tensor("SEGMENT_EMBEDDINGS", "FP32", (ANY, ANY, ANY))  # [K, L, d]
 TOKEN_WEIGHTS = Tensor("TOKEN_WEIGHTS", "FP32", (ANY, ANY))  # [K, L]; 0 is padding
@@ -76,13 +87,7 @@ SEGMENT_ENCODER = Interface(
 SEGMENT_EMBEDDER = Interface(
     "segment_embedder",
     inputs=(
-        HISTORY_ITEM_IDS,
-        HISTORY_TIMESTAMPS,
-        HISTORY_KINDS,
-        HISTORY_WEIGHTS,
-        TEXT_NAMES,
-        TEXTS,
-        TEXT_WEIGHTS,
+        *USER_CONTEXT,
         REJECT_UNKNOWN,
     ),
     outputs=(
@@ -118,13 +123,7 @@ SEGMENTED_MAXSIM = Interface(
 RECOMMEND = Interface(
     "recommend",
     inputs=(
-        HISTORY_ITEM_IDS,
-        HISTORY_TIMESTAMPS,
-        HISTORY_KINDS,
-        HISTORY_WEIGHTS,
-        TEXT_NAMES,
-        TEXTS,
-        TEXT_WEIGHTS,
+        *USER_CONTEXT,
         CANDIDATE_IDS,
         EXCLUDE_IDS,
         TOP_K,

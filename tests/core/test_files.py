@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tesserank.artifact import files
+from tesserank import files
 from tesserank.errors import ArtifactError
 from tesserank.files import link_or_copy, new_directory, read_json, sha256_file, write_json
 
