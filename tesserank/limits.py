@@ -13,6 +13,7 @@ class Limits:
     max_texts: int = 32  # of one user
     max_text_bytes: int = 65_536  # of one text
     max_segments: int = 512  # of one user, after cutting
+    max_embedding_bytes: int = 268_435_456  # SEGMENT_EMBEDDINGS of one request, all users, padding included
     max_candidates: int = 20_000  # of one user
     max_pairs: int = 2_000  # (history, item) pairs of one cross_encoder request, all users together
     max_excluded: int = 20_000  # of one user

@@ -9,6 +9,7 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,16 @@ def failure(error: Exception) -> Any:
 
 def respond_each(requests: Sequence[Any], interface: Interface, answer: Callable[[Arrays], Arrays]) -> list[Any]:
     """Answer requests one by one; one that fails fails alone."""
-    responses = []
-    for request in requests:
-        try:
-            responses.append(response(answer(inputs_of(request, interface))))
-        except Exception as error:  # whatever it is, this request's client must hear of it and no other's
-            responses.append(failure(error))
-    return responses
+
+    def answer_one(request: Any) -> Arrays:
+        return answer(inputs_of(request, interface))
+
+    return [respond(partial(answer_one, request)) for request in requests]
+
+
+def respond(answer: Callable[[], Arrays]) -> Any:
+    """The response of these arrays, or of the error that making them raised."""
+    try:
+        return response(answer())
+    except Exception as error:  # whatever it is, this request's client must hear of it and no other's
+        return failure(error)

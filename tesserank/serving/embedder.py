@@ -14,6 +14,7 @@ from tesserank.encoding.cache import SegmentCache, segment_key
 from tesserank.encoding.template import Composed, Template
 from tesserank.errors import EmptyRequestError, InvalidArgumentError, LimitExceededError, UnknownItemError
 from tesserank.index import ItemIndex
+from tesserank.limits import Limits
 from tesserank.segments.config import TEXT_SPACE, SegmentsConfig
 from tesserank.segments.cut import Block, Event, cut_history
 from tesserank.serving.request import UserContext, check_context, describe_ids
@@ -26,6 +27,7 @@ class EmbeddedUsers:
 
     segments: list[list[EmbeddedSegment]]
     dim: int  # of the widest space
+    limits: Limits
     unknown: list[int]
     truncated: list[int]
     hits: list[int]
@@ -33,13 +35,13 @@ class EmbeddedUsers:
 
     @cached_property
     def batch(self) -> SegmentBatch:
-        """The segments as padded arrays."""
-        return SegmentBatch.stack(self.segments, self.dim)
+        """The segments as padded arrays. Raises LimitExceededError if they take too many bytes."""
+        return SegmentBatch.stack(self.segments, self.dim, self.limits)
 
     def users(self, rows: slice) -> EmbeddedUsers:
         """Some of the users, who bring no padding that others need."""
         counts = (self.unknown, self.truncated, self.hits, self.misses)
-        return EmbeddedUsers(self.segments[rows], self.dim, *(count[rows] for count in counts))
+        return EmbeddedUsers(self.segments[rows], self.dim, self.limits, *(count[rows] for count in counts))
 
 
 @dataclass
@@ -97,6 +99,7 @@ class SegmentEmbedder:
         return EmbeddedUsers(
             segments=embedded,
             dim=self._index.dim,
+            limits=self._config.limits,
             unknown=[user.unknown for user in users],
             truncated=[user.truncated for user in users],
             hits=[user.hits for user in users],

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tesserank import protocol
-from tesserank.errors import InvalidArgumentError
+from tesserank.errors import InvalidArgumentError, LimitExceededError
+from tesserank.limits import Limits
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,17 @@ class SegmentBatch:
         )
 
     @staticmethod
-    def stack(users: Sequence[Sequence[EmbeddedSegment]], dim: int) -> SegmentBatch:
-        """Pad and stack. Padding has channel -1 and weights 0."""
+    def stack(users: Sequence[Sequence[EmbeddedSegment]], dim: int, limits: Limits | None = None) -> SegmentBatch:
+        """Pad and stack. Padding has channel -1 and weights 0. Raises LimitExceededError above max_embedding_bytes."""
         segments = max(len(user) for user in users)
         tokens = max(len(segment.vectors) for user in users for segment in user)
         shape = (len(users), segments)
+        size, limit = 4 * len(users) * segments * tokens * dim, (limits or Limits()).max_embedding_bytes
+        if size > limit:
+            raise LimitExceededError(
+                f"{len(users)} users with up to {segments} segments of up to {tokens} tokens take {size:,} bytes, "
+                f"the limit max_embedding_bytes is {limit:,}: send fewer users at once"
+            )
         batch = SegmentBatch(
             embeddings=np.zeros((*shape, tokens, dim), dtype=np.float32),
             token_weights=np.zeros((*shape, tokens), dtype=np.float32),

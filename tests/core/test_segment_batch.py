@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tesserank.errors import InvalidArgumentError
+from tesserank.errors import InvalidArgumentError, LimitExceededError
+from tesserank.limits import Limits
 from tesserank.serving.segments import EmbeddedSegment, SegmentBatch, normalise_weights
 
 DIM = 3
@@ -133,3 +134,11 @@ def test_arrays_with_an_empty_axis_are_refused() -> None:
     arrays = arrays_of(SegmentBatch.stack([[make_segment("a", 2, 3, 0, 0)]], DIM))
     with pytest.raises(InvalidArgumentError, match="no axis may be empty"):
         SegmentBatch.from_arrays({name: array[:, :0] for name, array in arrays.items()})
+
+
+def test_padding_cannot_take_more_memory_than_allowed() -> None:
+    users = [[make_segment("long", 5, 3, 0, 0)], [make_segment("short", 1, 3, 0, 0)] * 4]
+    size = 4 * 2 * 4 * 5 * DIM
+    assert SegmentBatch.stack(users, DIM, Limits(max_embedding_bytes=size)).embeddings.nbytes == size
+    with pytest.raises(LimitExceededError, match=f"take {size} bytes, the limit max_embedding_bytes is {size - 1}"):
+        SegmentBatch.stack(users, DIM, Limits(max_embedding_bytes=size - 1))

@@ -1,5 +1,7 @@
 """segment_embedder: users' contexts → segments → token vectors, from the index, the cache, or segment_encoder (BLS)."""
 
+from functools import partial
+
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -54,7 +56,7 @@ class TritonPythonModel:
             return [backend.failure(error) for _ in requests]
         ends = np.cumsum([len(users) for users in contexts])
         return [
-            backend.response(pack(embedded.users(slice(end - len(users), end))))
+            backend.respond(partial(pack, embedded.users(slice(end - len(users), end))))
             for users, end in zip(contexts, ends, strict=True)
         ]
 
