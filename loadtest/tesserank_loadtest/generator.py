@@ -19,6 +19,7 @@ from tesserank_loadtest.reports import Reports
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 WEB_HOST = "127.0.0.1"
 GRACE_S = 60.0  # to start, to spawn the users and to write the reports
+INTERRUPT_GRACE_S = 5.0  # to write the reports, once the last request is answered
 POLL_S = 0.5
 
 
@@ -52,8 +53,7 @@ def run_locust(plan: Plan, schedule: Schedule, reports: Reports, on_tick: Callab
         process.start()
         _wait(process, None if schedule.web_port else schedule.duration_s + patience_s, on_tick)
     except KeyboardInterrupt:
-        os.kill(process.pid, signal.SIGINT)
-        process.wait(patience_s)
+        _interrupt(process, every_s=plan.longest_request_s + INTERRUPT_GRACE_S, limit_s=patience_s)
         if schedule.web_port is None:
             raise
     finally:
@@ -78,6 +78,18 @@ def locust_command(plan: Plan, schedule: Schedule, reports: Reports) -> list[str
     if schedule.web_port is None:
         return [*command, "--headless", "--only-summary"]
     return [*command, "--web-host", WEB_HOST, "--web-port", str(schedule.web_port)]
+
+
+def _interrupt(process: GuardedProcess, every_s: float, limit_s: float) -> None:
+    """Ask Locust to end with its reports written, and ask again if it does not.
+
+    A SIGINT is a KeyboardInterrupt in whichever greenlet runs, and one of a user or of a web page may swallow it.
+    """
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        os.kill(process.pid, signal.SIGINT)
+        if process.wait(every_s) is not None:
+            return
 
 
 def _wait(process: GuardedProcess, limit_s: float | None, on_tick: Callable[[float], None]) -> None:

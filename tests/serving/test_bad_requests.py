@@ -235,7 +235,7 @@ INNER: dict[str, tuple[str, dict[str, Any], str]] = {
     "encoder: a mask of another length": (
         "segment_encoder",
         {"INPUT_IDS": row(101, 102, dtype=np.int64), "ATTENTION_MASK": row(1, dtype=np.int64)},
-        "shall have same shape",
+        r"INPUT_IDS has shape \(1, 2\), ATTENTION_MASK \(1, 1\)",
     ),
     "encoder: more tokens than positions": (
         "segment_encoder",
