@@ -17,7 +17,10 @@ from tesserank.errors import ArtifactError
 
 @contextmanager
 def new_directory(target: Path) -> Iterator[Path]:
-    """A scratch directory beside ``target`` that becomes it when the block ends, and vanishes if it fails."""
+    """A scratch directory beside ``target`` that becomes it when the block ends, and vanishes if it fails.
+
+    A ``target`` that exists is replaced by two renames: between them it is absent for an instant.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.{os.getpid()}.", dir=target.parent))

@@ -1,4 +1,4 @@
-"""segment_encoder on ONNX Runtime's CPU provider, for servers without an ONNX Runtime backend. Rows are segments."""
+"""segment_encoder on ONNX Runtime in Python, for servers without an ONNX Runtime backend. Rows are segments."""
 
 import numpy as np
 
