@@ -32,7 +32,7 @@ _WARMUP_TEXT = b"warm up"
 
 
 def assemble(tracked: Path, artifact: Path, target: Path) -> None:
-    """Build ``target`` from the tracked repository and a verified artefact. The old one stays until the new one is whole.
+    """Build ``target`` from the tracked repository and a verified artefact; the old one stays until the new is whole.
 
     Large files are hard links. Raises ArtifactError if the artefact is not sound or the tracked repository lacks a
     model.
