@@ -11,12 +11,12 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
 # torch comes beside the lock (CONTRIBUTING.md, Dependencies). TORCH_FLAGS="--index-url ..." chooses its build.
 TORCH := torch==2.13.0
 TORCH_FLAGS ?=
-# Arguments of `make export`, `serve`, `doctor`, `loadtest`, `recommend`: make serve ARGS="--grpc-port 9001"
+# Arguments of `make export`, `serve`, `doctor`, `loadtest`, `recommend`, `bench`: make serve ARGS="--grpc-port 9001"
 ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint types unit export serve doctor recommend loadtest lock clean
+.PHONY: help setup demo test lint types unit export serve doctor recommend loadtest bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ recommend: setup ## Ask a running server: make recommend ARGS="--history a,b --t
 
 loadtest: setup ## Locust against the running server, or one it starts (UI=1: with the web UI)
 	@$(BIN)/tesserank loadtest $(if $(UI),--ui) $(ARGS)
+
+bench: setup ## Measure latency beside the cross-encoder's: make bench ARGS="--quick" (others: tesserank bench --help)
+	@$(BIN)/tesserank bench latency $(ARGS)
 
 lock: setup ## Resolve requirements.lock anew
 	rm -f requirements.lock

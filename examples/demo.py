@@ -61,7 +61,7 @@ def main() -> int:
     return 0
 
 
-def run_scenario(scenario: str, console: Console, artifacts: Path = ARTIFACTS, candidates: int = CANDIDATES) -> Timing:
+def run_scenario(scenario: str, console: Console, artifacts: Path = ARTIFACTS) -> Timing:
     """Export a scenario, serve it, show its user and time the server."""
     console.print(f"[bold]{scenario}[/]: sample catalogue, export, model repository")
     sample = write_sample(scenario, BUILD / "sample" / scenario)
@@ -78,18 +78,16 @@ def run_scenario(scenario: str, console: Console, artifacts: Path = ARTIFACTS, c
             answer = client.recommend_many([replace(hot(user, None), top_k=TOP_K)])[0]
             print_recommendations(console, scenario, user, answer, texts)
             console.print("  timing cold, warm and hot requests and the cross-encoder ...")
-            return measure(client, scenario, user, texts, candidates, load_manifest(artifact, []).precision)
+            return measure(client, scenario, user, texts, load_manifest(artifact, []).precision)
 
 
-def measure(
-    client: Client, scenario: str, user: Showcase, texts: Mapping[str, str], count: int, precision: str
-) -> Timing:
-    """Time recommend on new, grown and known users, and the cross-encoder, over the same ``count`` candidates.
+def measure(client: Client, scenario: str, user: Showcase, texts: Mapping[str, str], precision: str) -> Timing:
+    """Time recommend on new, grown and known users, and the cross-encoder, over the same candidates.
 
     Raises TesserankClientError if the server fails, RuntimeError if a request was not as cold or hot as it claims.
     """
     item_ids = [item for item in texts if texts[item]]
-    candidates = item_ids[:: max(len(item_ids) // count, 1)][:count]
+    candidates = item_ids[:: max(len(item_ids) // CANDIDATES, 1)][:CANDIDATES]
     encodes = load_segments(EXAMPLES / scenario / "segments.toml").history.cut != "item"
 
     def timed(kind: str, request: Callable[[int], Request]) -> Iterator[float]:

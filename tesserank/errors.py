@@ -7,6 +7,7 @@ TesserankError
 │   ├── EmptyRequestError
 │   ├── LimitExceededError
 │   └── TopKTooLargeError
+├── OverloadedError         a request that comes when too many wait, or that has waited too long
 ├── DataError               a catalogue or an event log that cannot be used
 ├── ConfigError             a segments file, a limit or an option that cannot be used
 ├── ArtifactError           an artefact that is missing, corrupt or made of parts that do not match
@@ -62,6 +63,10 @@ class TopKTooLargeError(RequestError):
     """TOP_K above the number of candidates."""
 
     code = ErrorCode.TOP_K_TOO_LARGE
+
+
+class OverloadedError(TesserankError):
+    """A request that comes when too many wait, or that has waited too long; it may succeed later."""
 
 
 class DataError(TesserankError):

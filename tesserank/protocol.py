@@ -45,6 +45,7 @@ TEXTS = Tensor("TEXTS", "BYTES", (ANY,), optional=True)  # UTF-8; "" is no segme
 TEXT_WEIGHTS = Tensor("TEXT_WEIGHTS", "FP32", (ANY,), optional=True)  # finite, >= 0
 CANDIDATE_IDS = Tensor("CANDIDATE_IDS", "BYTES", (ANY,), optional=True)  # absent: the whole catalogue
 EXCLUDE_IDS = Tensor("EXCLUDE_IDS", "BYTES", (ANY,), optional=True)
+CATEGORIES = Tensor("CATEGORIES", "BYTES", (ANY,), optional=True)  # only items of these; absent: of any or none
 TOP_K = Tensor("TOP_K", "INT32", (1,), optional=True)
 REJECT_UNKNOWN = Tensor("REJECT_UNKNOWN", "BOOL", (1,), optional=True)  # unknown ids: an error instead of a count
 EXCLUDE_HISTORY = Tensor("EXCLUDE_HISTORY", "BOOL", (1,), optional=True)  # absent: true without CANDIDATE_IDS
@@ -58,6 +59,15 @@ USER_CONTEXT = (
     TEXT_NAMES,
     TEXTS,
     TEXT_WEIGHTS,
+)
+# What a user wants ranked.
+RANKING_OPTIONS = (
+    CANDIDATE_IDS,
+    EXCLUDE_IDS,
+    CATEGORIES,
+    TOP_K,
+    REJECT_UNKNOWN,
+    EXCLUDE_HISTORY,
 )
 
 # What segment_embedder hands to segmented_maxsim.
@@ -112,24 +122,13 @@ SEGMENTED_MAXSIM = Interface(
         SEGMENT_CHANNELS,
         SEGMENT_WEIGHTS,
         HISTORY_ITEM_IDS,
-        CANDIDATE_IDS,
-        EXCLUDE_IDS,
-        TOP_K,
-        REJECT_UNKNOWN,
-        EXCLUDE_HISTORY,
+        *RANKING_OPTIONS,
     ),
     outputs=(ITEM_IDS, SCORES, SEGMENT_SCORES, SEGMENT_CONTRIBUTIONS, UNKNOWN_CANDIDATES),
 )
-RECOMMEND = Interface(
-    "recommend",
-    inputs=(
-        *USER_CONTEXT,
-        CANDIDATE_IDS,
-        EXCLUDE_IDS,
-        TOP_K,
-        REJECT_UNKNOWN,
-        EXCLUDE_HISTORY,
-    ),
+SEGMENT_RANKER = Interface(
+    "segment_ranker",
+    inputs=(*USER_CONTEXT, *RANKING_OPTIONS),
     outputs=(
         ITEM_IDS,
         SCORES,
@@ -143,13 +142,15 @@ RECOMMEND = Interface(
         CACHE_MISSES,
     ),
 )
+# What a client calls; what answers it may change, its tensors do not.
+RECOMMEND = Interface("recommend", inputs=SEGMENT_RANKER.inputs, outputs=SEGMENT_RANKER.outputs)
 # The baseline, there for its cost: its backbone is the encoder's own, its pair head is untrained.
 CROSS_ENCODER = Interface(
     "cross_encoder",
     inputs=(Tensor("HISTORY_TEXT", "BYTES", (1,)), Tensor("CANDIDATE_TEXTS", "BYTES", (ANY,))),
     outputs=(Tensor("SCORES", "FP32", (ANY,)),),
 )
-INTERFACES = (SEGMENT_ENCODER, SEGMENT_EMBEDDER, SEGMENTED_MAXSIM, RECOMMEND, CROSS_ENCODER)
+INTERFACES = (SEGMENT_ENCODER, SEGMENT_EMBEDDER, SEGMENTED_MAXSIM, SEGMENT_RANKER, RECOMMEND, CROSS_ENCODER)
 
 DEFAULT_TOP_K = 10
 MAX_USERS = 64  # rows of one request: max_batch_size of the models on the request path

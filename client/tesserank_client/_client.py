@@ -64,6 +64,7 @@ class Client(_Configured):
         top_k: int | None = None,
         unknown_items: UnknownItems = "skip",
         exclude_history: bool | None = None,
+        categories: Sequence[str] | None = None,
         timeout: float | None = None,
     ) -> Recommendations:
         """The best items for one user.
@@ -79,6 +80,7 @@ class Client(_Configured):
                 answer, ``"reject"`` raises UnknownItemError.
             exclude_history: Whether items of the history are left out; None is True without ``candidates`` and
                 False with them.
+            categories: Only items of these categories are recommended; None is all items.
             timeout: Seconds; None is the client's.
 
         Raises:
@@ -86,14 +88,14 @@ class Client(_Configured):
             TransportError: No answer: ConnectError, DeadlineExceededError or a broken connection.
             ServerError: The server cannot answer.
         """
-        request = Request(history, texts, candidates, exclude, top_k, unknown_items, exclude_history)
+        request = Request(history, texts, candidates, exclude, top_k, unknown_items, exclude_history, categories)
         return self._recommend([check(request)], timeout)[0]
 
     def recommend_many(self, requests: Sequence[Request], timeout: float | None = None) -> list[Recommendations]:
         """The best items for several users, in one inference; answers in the order of the requests.
 
-        Either all requests have candidates or none has, and so for timestamps. Raises as ``recommend``; an error
-        of one user is an error of all.
+        Either all requests have candidates or none has, and so for categories and timestamps. Raises as
+        ``recommend``; an error of one user is an error of all.
         """
         return self._recommend(_check_requests(requests), timeout)
 
@@ -159,10 +161,11 @@ class AsyncClient(_Configured):
         top_k: int | None = None,
         unknown_items: UnknownItems = "skip",
         exclude_history: bool | None = None,
+        categories: Sequence[str] | None = None,
         timeout: float | None = None,
     ) -> Recommendations:
         """See ``Client.recommend``."""
-        request = Request(history, texts, candidates, exclude, top_k, unknown_items, exclude_history)
+        request = Request(history, texts, candidates, exclude, top_k, unknown_items, exclude_history, categories)
         return (await self._recommend([check(request)], timeout))[0]
 
     async def recommend_many(self, requests: Sequence[Request], timeout: float | None = None) -> list[Recommendations]:

@@ -168,6 +168,8 @@ def translate(error: BaseException, where: str = "the server", timeout: float | 
         return error
     if isinstance(error, InferenceServerException):
         kind, text = _classify_answer(error.status(), error.message() or "")
+    elif _is_grpc_answer(error):
+        kind, text = _classify_answer(error.code().name, error.details() or "")  # type: ignore[attr-defined]
     else:
         kind, text = _classify_exception(error), f"{type(error).__name__} {error}".strip()
     if kind is DeadlineExceededError:
@@ -187,6 +189,11 @@ def translated(where: str, timeout: float) -> Iterator[None]:
         if translation is error:
             raise
         raise translation from error
+
+
+def _is_grpc_answer(error: BaseException) -> bool:
+    """Whether it is gRPC's error for a call that ended with a status; told without importing grpc."""
+    return any(base.__name__ == "RpcError" for base in type(error).__mro__) and hasattr(error, "code")
 
 
 def _classify_answer(status: str | None, message: str) -> tuple[type[TesserankClientError], str]:

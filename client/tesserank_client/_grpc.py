@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import tritonclient.grpc as triton
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tesserank_client._config import Timeout
 from tesserank_client._errors import translated
+from tesserank_client._kserve import decode_answer, encode_call
 from tesserank_client._result import Answer
 from tesserank_client._tensors import Call
-from tesserank_client._transport import inference_arguments, read_outputs
 
 LONGEST_MESSAGE = 2**31 - 1  # bytes; gRPC's own default of 4 MiB is less than a large answer
 
@@ -36,16 +37,17 @@ class GrpcTransport:
     def __init__(self, url: str, timeout: Timeout) -> None:
         self._where = f"grpc://{url}"
         with translated(self._where, timeout.total):
-            self._triton = triton.InferenceServerClient(url, channel_args=channel_arguments(timeout))
+            self._channel = grpc.insecure_channel(url, options=channel_arguments(timeout))
+            self._triton = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     def infer(self, call: Call, timeout: float) -> Answer:
         with translated(self._where, timeout):
-            arguments = inference_arguments(triton, call, timeout)
-            return read_outputs(self._triton.infer(**arguments, client_timeout=timeout), call)
+            return decode_answer(self._triton.ModelInfer(encode_call(call, timeout), timeout=timeout))
 
     def is_ready(self, model: str, timeout: float) -> bool:
         with translated(self._where, timeout):
-            return bool(self._triton.is_model_ready(model, client_timeout=timeout))
+            answer = self._triton.ModelReady(service_pb2.ModelReadyRequest(name=model), timeout=timeout)
+            return bool(answer.ready)
 
     def close(self) -> None:
-        self._triton.close()
+        self._channel.close()

@@ -42,6 +42,7 @@ TEXTS = Tensor("TEXTS", "BYTES", (ANY,), optional=True)
 TEXT_WEIGHTS = Tensor("TEXT_WEIGHTS", "FP32", (ANY,), optional=True)
 CANDIDATE_IDS = Tensor("CANDIDATE_IDS", "BYTES", (ANY,), optional=True)
 EXCLUDE_IDS = Tensor("EXCLUDE_IDS", "BYTES", (ANY,), optional=True)
+CATEGORIES = Tensor("CATEGORIES", "BYTES", (ANY,), optional=True)
 TOP_K = Tensor("TOP_K", "INT32", (1,), optional=True)
 REJECT_UNKNOWN = Tensor("REJECT_UNKNOWN", "BOOL", (1,), optional=True)
 EXCLUDE_HISTORY = Tensor("EXCLUDE_HISTORY", "BOOL", (1,), optional=True)
@@ -72,6 +73,7 @@ RECOMMEND = Interface(
         TEXT_WEIGHTS,
         CANDIDATE_IDS,
         EXCLUDE_IDS,
+        CATEGORIES,
         TOP_K,
         REJECT_UNKNOWN,
         EXCLUDE_HISTORY,

@@ -57,16 +57,28 @@ class Request:
     top_k: int | None = None
     unknown_items: UnknownItems = "skip"
     exclude_history: bool | None = None
+    categories: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """A history by columns, equally long; None is what no event says."""
+
+    item_ids: tuple[str, ...] = ()
+    timestamps: tuple[int, ...] | None = None
+    kinds: tuple[str, ...] | None = None  # "" where an event has none
+    weights: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """A request that can be sent: one row of every tensor."""
+    """A request that can be sent: one row of every tensor. None is what the request does not say."""
 
-    events: tuple[Event, ...]
+    history: History
     texts: tuple[Text, ...]
     candidates: tuple[str, ...] | None
     exclude: tuple[str, ...]
+    categories: tuple[str, ...] | None
     top_k: int | None
     reject_unknown: bool
     exclude_history: bool | None
@@ -83,10 +95,11 @@ def check(request: Request) -> Row:
     if request.exclude_history is not None and not isinstance(request.exclude_history, bool):
         raise InvalidArgumentError(f"exclude_history {request.exclude_history!r}: it is True, False or None")
     return Row(
-        events=_check_history(request.history),
+        history=_check_history(request.history),
         texts=_check_texts(request.texts),
-        candidates=None if request.candidates is None else _check_candidates(request.candidates),
-        exclude=tuple(check_string(item, "excluded item id") for item in check_many(request.exclude, "exclude")),
+        candidates=_check_choice(request.candidates, "candidates", "candidate id", "the whole catalogue"),
+        exclude=check_strings(check_many(request.exclude, "exclude"), "excluded item id"),
+        categories=_check_choice(request.categories, "categories", "category", "all categories"),
         top_k=None if request.top_k is None else _check_integer(request.top_k, "top_k", lowest=1, highest=2**31 - 1),
         reject_unknown=request.unknown_items == "reject",
         exclude_history=request.exclude_history,
@@ -106,6 +119,24 @@ def check_string(value: object, what: str) -> str:
     return value
 
 
+def check_strings(values: Iterable[str], what: str) -> tuple[str, ...]:
+    """``check_string`` of each."""
+    strings = tuple(values)
+    if not _are_strings(strings):
+        for value in strings:  # one of them says what is wrong
+            check_string(value, what)
+    return strings
+
+
+def _are_strings(values: Sequence[Any]) -> bool:
+    """Whether ``check_string`` accepts all of them, told in a hundredth of the time."""
+    try:
+        "".join(values).encode("utf-8")
+    except (TypeError, UnicodeEncodeError):
+        return False
+    return "" not in values
+
+
 def check_many(values: Iterable[T], what: str) -> Iterable[T]:
     """``values`` if it is a collection; a lone string is one, but surely not of ids."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
@@ -113,28 +144,54 @@ def check_many(values: Iterable[T], what: str) -> Iterable[T]:
     return values
 
 
-def _check_history(history: Iterable[str | Event]) -> tuple[Event, ...]:
-    events = tuple(map(_check_event, check_many(history, "history")))
-    with_timestamp = sum(event.timestamp is not None for event in events)
-    if 0 < with_timestamp < len(events):
+def _check_history(history: Iterable[str | Event]) -> History:
+    entries = tuple(check_many(history, "history"))
+    if _are_strings(entries):
+        return History(entries)  # type: ignore[arg-type]
+    events = [entry if isinstance(entry, Event) else Event(entry) for entry in entries]
+    return History(
+        item_ids=check_strings([event.item_id for event in events], "item id in history"),
+        timestamps=_check_timestamps(events),
+        kinds=_check_kinds(events),
+        weights=_check_weights(events),
+    )
+
+
+def _check_timestamps(events: Sequence[Event]) -> tuple[int, ...] | None:
+    stamps = [event.timestamp for event in events if event.timestamp is not None]
+    if not stamps:
+        return None
+    if len(stamps) < len(events):
         raise InvalidArgumentError(
-            f"{with_timestamp} of {len(events)} events of the history have a timestamp: give all of them one, or none"
+            f"{len(stamps)} of {len(events)} events of the history have a timestamp: give all of them one, or none"
         )
-    return events
+    if set(map(type, stamps)) == {int} and min(stamps) >= -(2**63) and max(stamps) < 2**63:
+        return tuple(stamps)
+    what = "timestamp of the event of item {!r} (whole Unix seconds)"
+    return tuple(
+        [
+            _check_integer(event.timestamp, what.format(event.item_id), lowest=-(2**63), highest=2**63 - 1)
+            for event in events
+        ]
+    )
 
 
-def _check_event(event: str | Event) -> Event:
-    if not isinstance(event, Event):
-        return Event(check_string(event, "item id in history"))
-    check_string(event.item_id, "item id in history")
-    if event.kind is not None:
-        check_string(event.kind, f"kind of the event of item {event.item_id!r}")
-    weight = _check_weight(event.weight, f"event of item {event.item_id!r}")
-    if event.timestamp is None:
-        return replace(event, weight=weight)
-    what = f"timestamp of the event of item {event.item_id!r} (whole Unix seconds)"
-    timestamp = _check_integer(event.timestamp, what, lowest=-(2**63), highest=2**63 - 1)
-    return replace(event, weight=weight, timestamp=timestamp)
+def _check_kinds(events: Sequence[Event]) -> tuple[str, ...] | None:
+    kinds = [event.kind for event in events if event.kind is not None]
+    if not kinds:
+        return None
+    if not _are_strings(kinds):
+        for event in events:
+            if event.kind is not None:
+                check_string(event.kind, f"kind of the event of item {event.item_id!r}")
+    return tuple(["" if event.kind is None else event.kind for event in events])
+
+
+def _check_weights(events: Sequence[Event]) -> tuple[float, ...] | None:
+    weights = [event.weight for event in events]
+    if set(map(type, weights)) != {float}:
+        weights = [_check_weight(event.weight, "event of item", event.item_id) for event in events]
+    return None if set(weights) == {1.0} else tuple(weights)
 
 
 def _check_texts(texts: str | Mapping[str, str] | Sequence[Text]) -> tuple[Text, ...]:
@@ -151,21 +208,24 @@ def _check_text(text: Text) -> Text:
     if text.name != "":
         check_string(text.name, "name of a text")
     check_string(text.text, f"text {text.name!r}")
-    return replace(text, weight=_check_weight(text.weight, f"text {text.name!r}"))
+    return replace(text, weight=_check_weight(text.weight, "text", text.name))
 
 
-def _check_candidates(candidates: Iterable[str]) -> tuple[str, ...]:
-    ids = tuple(check_string(item, "candidate id") for item in check_many(candidates, "candidates"))
-    if not ids:
-        raise InvalidArgumentError("candidates is empty: give ids, or None for the whole catalogue")
-    return ids
+def _check_choice(values: Sequence[str] | None, name: str, what: str, everything: str) -> tuple[str, ...] | None:
+    """Some of many, at least one; None is all."""
+    if values is None:
+        return None
+    strings = check_strings(check_many(values, name), what)
+    if not strings:
+        raise InvalidArgumentError(f"{name} is empty: name some, or None for {everything}")
+    return strings
 
 
-def _check_weight(weight: Any, what: str) -> float:
+def _check_weight(weight: Any, what: str, name: str) -> float:
     try:
         return float(weight)
     except (TypeError, ValueError, OverflowError):
-        raise InvalidArgumentError(f"weight {weight!r} of the {what} is not a number") from None
+        raise InvalidArgumentError(f"weight {weight!r} of the {what} {name!r} is not a number") from None
 
 
 def _check_integer(value: Any, what: str, *, lowest: int, highest: int) -> int:

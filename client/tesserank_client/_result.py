@@ -93,18 +93,17 @@ def decode_cross_encoder(answer: Answer, candidates: int) -> npt.NDArray[np.floa
 
 
 def _decode_user(tensors: dict[str, npt.NDArray[Any]]) -> Recommendations:
-    item_rows = _not_padding(tensors["ITEM_IDS"])
-    segment_columns = _not_padding(tensors["SEGMENT_LABELS"])
-    scores = _frozen(tensors["SCORES"][item_rows])
-    segment_scores = _frozen(tensors["SEGMENT_SCORES"][np.ix_(item_rows, segment_columns)])
-    contributions = _frozen(tensors["SEGMENT_CONTRIBUTIONS"][np.ix_(item_rows, segment_columns)])
-    ids = _texts(tensors["ITEM_IDS"][item_rows])
+    ids, labels = _texts(tensors["ITEM_IDS"]), _texts(tensors["SEGMENT_LABELS"])
+    items, segments = len(ids), len(labels)
+    scores = _frozen(tensors["SCORES"][:items])
+    segment_scores = _frozen(tensors["SEGMENT_SCORES"][:items, :segments])
+    contributions = _frozen(tensors["SEGMENT_CONTRIBUTIONS"][:items, :segments])
     per_item = zip(ids, scores.tolist(), segment_scores.tolist(), contributions.tolist(), strict=True)
     return Recommendations(
         items=tuple(
-            Recommendation(item, score, tuple(parts), tuple(shares)) for item, score, parts, shares in per_item
+            [Recommendation(item, score, tuple(parts), tuple(shares)) for item, score, parts, shares in per_item]
         ),
-        segments=_texts(tensors["SEGMENT_LABELS"][segment_columns]),
+        segments=labels,
         unknown_history=int(tensors["UNKNOWN_HISTORY"][0]),
         unknown_candidates=int(tensors["UNKNOWN_CANDIDATES"][0]),
         truncated_tokens=int(tensors["TRUNCATED_TOKENS"][0]),
@@ -117,14 +116,14 @@ def _decode_user(tensors: dict[str, npt.NDArray[Any]]) -> Recommendations:
 
 
 def _texts(strings: npt.NDArray[Any]) -> tuple[str, ...]:
+    """The strings of a row without its padding, which is at the end."""
+    encoded: list[bytes] = strings.tolist()
+    while encoded and not encoded[-1]:
+        encoded.pop()
     try:
-        return tuple(value.decode("utf-8") for value in strings)
+        return tuple([value.decode("utf-8") for value in encoded])
     except UnicodeDecodeError as error:
         raise InternalServerError(f"{error.object!r} in the answer is not UTF-8") from error
-
-
-def _not_padding(strings: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-    return np.array([index for index, value in enumerate(strings) if value], dtype=np.intp)
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

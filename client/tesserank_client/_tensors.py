@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,12 +35,14 @@ def encode_recommend(rows: Sequence[Row]) -> Call:
     """The call of ``recommend`` for B users; optional tensors that say nothing are left out.
 
     Raises:
-        InvalidArgumentError: The rows differ in what a tensor has for all rows or none (candidates, timestamps).
+        InvalidArgumentError: The rows differ in what a tensor has for all rows or none: candidates, categories,
+            timestamps, top_k.
     """
     inputs = [
         *_history(rows),
         *_texts(rows),
-        *_candidates(rows),
+        *_choices(rows, protocol.CANDIDATE_IDS, "candidates", lambda row: row.candidates),
+        *_choices(rows, protocol.CATEGORIES, "categories", lambda row: row.categories),
         *_top_k(rows),
         (protocol.REJECT_UNKNOWN, _column([row.reject_unknown for row in rows], protocol.REJECT_UNKNOWN)),
     ]
@@ -63,21 +65,22 @@ def encode_cross_encoder(history_text: str, candidate_texts: Sequence[str]) -> C
 
 
 def _history(rows: Sequence[Row]) -> list[tuple[Tensor, npt.NDArray[Any]]]:
-    histories = [row.events for row in rows]
-    events = [event for history in histories for event in history]
-    if not events:
+    histories = [row.history for row in rows]
+    given = [history for history in histories if history.item_ids]
+    if not given:
         return []
-    tensors = [(protocol.HISTORY_ITEM_IDS, _strings([[e.item_id for e in history] for history in histories]))]
-    with_timestamp = sum(event.timestamp is not None for event in events)
-    if 0 < with_timestamp < len(events):
+    tensors = [(protocol.HISTORY_ITEM_IDS, _strings([history.item_ids for history in histories]))]
+    with_timestamps = sum(history.timestamps is not None for history in given)
+    if 0 < with_timestamps < len(given):
         raise InvalidArgumentError("some of the users have timestamps in their history, others none: send them apart")
-    if with_timestamp:
-        timestamps = [[event.timestamp or 0 for event in history] for history in histories]
-        tensors.append((protocol.HISTORY_TIMESTAMPS, _numbers(timestamps, protocol.HISTORY_TIMESTAMPS)))
-    if any(event.kind is not None for event in events):
-        tensors.append((protocol.HISTORY_KINDS, _strings([[e.kind or "" for e in history] for history in histories])))
-    if any(event.weight != 1.0 for event in events):
-        weights = [[event.weight for event in history] for history in histories]
+    if with_timestamps:
+        stamps = [history.timestamps or () for history in histories]
+        tensors.append((protocol.HISTORY_TIMESTAMPS, _numbers(stamps, protocol.HISTORY_TIMESTAMPS)))
+    if any(history.kinds is not None for history in given):
+        kinds = [history.kinds or ("",) * len(history.item_ids) for history in histories]
+        tensors.append((protocol.HISTORY_KINDS, _strings(kinds)))
+    if any(history.weights is not None for history in given):
+        weights = [history.weights or (1.0,) * len(history.item_ids) for history in histories]
         tensors.append((protocol.HISTORY_WEIGHTS, _numbers(weights, protocol.HISTORY_WEIGHTS)))
     return tensors
 
@@ -95,15 +98,16 @@ def _texts(rows: Sequence[Row]) -> list[tuple[Tensor, npt.NDArray[Any]]]:
     return tensors
 
 
-def _candidates(rows: Sequence[Row]) -> list[tuple[Tensor, npt.NDArray[Any]]]:
-    given = [row.candidates for row in rows if row.candidates is not None]
+def _choices(
+    rows: Sequence[Row], tensor: Tensor, what: str, chosen: Callable[[Row], tuple[str, ...] | None]
+) -> list[tuple[Tensor, npt.NDArray[Any]]]:
+    """What all users have chosen, or none of them: an absent list and an empty one are not the same."""
+    given = [choice for choice in map(chosen, rows) if choice is not None]
     if not given:
         return []
     if len(given) < len(rows):
-        raise InvalidArgumentError(
-            f"{len(given)} of {len(rows)} users have candidates, the others rank the whole catalogue: send them apart"
-        )
-    return [(protocol.CANDIDATE_IDS, _strings(given))]
+        raise InvalidArgumentError(f"{len(given)} of {len(rows)} users have {what}, the others none: send them apart")
+    return [(tensor, _strings(given))]
 
 
 def _top_k(rows: Sequence[Row]) -> list[tuple[Tensor, npt.NDArray[Any]]]:

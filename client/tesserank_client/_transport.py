@@ -1,4 +1,4 @@
-"""What the four transports have in common: their interface, and calls in tritonclient's terms."""
+"""What the four transports have in common: their interface; and calls in the terms of tritonclient's HTTP clients."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def open_async_transport(protocol: ProtocolName, url: str, timeout: Timeout) -> 
 
 
 def inference_arguments(triton: ModuleType, call: Call, timeout: float) -> dict[str, Any]:
-    """The arguments of tritonclient's ``infer`` that gRPC and HTTP share.
+    """The arguments of ``infer`` of tritonclient's HTTP clients.
 
-    The timeout goes to the server too, in microseconds: a queue policy that allows it drops what nobody awaits.
+    The timeout goes to the server too, in microseconds, so that it drops what nobody awaits.
     """
     inputs = []
     for tensor, array in call.inputs:

@@ -16,6 +16,7 @@ from tesserank.artifact.assemble import assemble
 from tesserank.artifact.layout import PRECISIONS
 from tesserank.errors import ConfigError
 from tesserank.paths import ARTIFACTS, MODEL_REPOSITORY, TRACKED_REPOSITORY
+from tesserank_export.catalog import CATEGORY_FIELD
 from tesserank_export.events import EventFields
 from tesserank_export.options import ExportOptions
 from tesserank_export.parity import TOLERANCES, Tolerance
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--catalog", type=Path, required=True, help="items: .jsonl, .csv or .parquet, also .gz")
     parser.add_argument("--id-field", default="item_id", help="the catalogue's field of ids (%(default)s)")
     parser.add_argument("--text-field", default="text", help="its field of texts; several: title,text (%(default)s)")
+    parser.add_argument("--category-field", help=f"of categories; '' for none ({CATEGORY_FIELD}, if there is one)")
     parser.add_argument("--events", type=Path, help="event log, same formats; without one, no collaborative space")
     for name, default in vars(EventFields()).items():
         parser.add_argument(f"--{name}-field", default=default, help=f"the event log's field of {name}s (%(default)s)")
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         model=args.model,
         id_field=args.id_field,
         text_field=args.text_field,
+        category_field=args.category_field,
         events=args.events,
         event_fields=EventFields(args.user_field, args.item_field, args.timestamp_field, args.kind_field),
         unknown_events=args.unknown_items,

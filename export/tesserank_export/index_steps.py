@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +15,16 @@ from tesserank.artifact.layout import Layout
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.template import Template
 from tesserank.files import read_json, sha256_file, write_json
-from tesserank.index import ItemIndex, Space, save_index
+from tesserank.index import Categories, ItemIndex, save_index
+from tesserank.index.storage import FORMAT
 from tesserank.maxsim.ragged import Ragged
-from tesserank.segments.config import COLLABORATIVE_SPACE, SegmentsConfig
+from tesserank.segments.config import COLLABORATIVE_SPACE, TEXT_SPACE, SegmentsConfig
 from tesserank_export import text_space
 from tesserank_export.catalog import Catalog
 from tesserank_export.collaborative import fit_collaborative
 from tesserank_export.events import Events
 from tesserank_export.options import ExportOptions
+from tesserank_export.parity import Parity, check, compare_index
 from tesserank_export.steps import Steps, digest_of
 
 TokenIds = Sequence[Sequence[int]]
@@ -38,35 +41,60 @@ class IndexSteps:
         self._config = config
         self._template = template
         self._encoder = encoder
+        self.parity: dict[str, Any] = {}  # by space, once ``index`` is done: stored vectors and those that were encoded
 
     def index(self, catalog: Catalog, events: Events | None, items: TokenIds, vocabulary: int) -> Path:
         """The index part. ``items``: token ids of each item; ``vocabulary``: one above the largest token id."""
         meta = read_json(Layout(self._encoder.parent).encoder_meta)
         shards = self._text_shards(items)
         collaborative = self._collaborative(catalog, events)
-        inputs = [meta["encoder_id"], catalog.sha256, self._config.items.pooling_factor, digest_of(items)]
+        inputs = [FORMAT, meta["encoder_id"], catalog.sha256, asdict(self._config.items), digest_of(items)]
         # by content: the step's name changes with any code, and the index's identity must not
-        inputs += [sha256_file(collaborative / "vectors.npy") if collaborative else None]
+        inputs += [sha256_file(collaborative / "vectors.npy") if collaborative else None, catalog.categories]
 
         def build(scratch: Path) -> None:
             idf = text_space.inverse_document_frequency(items, vocabulary)
-            spaces = [text_space.text_space(items, shards, meta["dim"], idf, self._config.items.pooling_factor)]
+            pooling = self._config.items.pooling_factor
+            vectors = {TEXT_SPACE: text_space.text_vectors(items, shards, meta["dim"], idf, pooling)}
             if collaborative:
-                spaces.append(_collaborative_space(np.load(collaborative / "vectors.npy")))
-            flat = np.fromiter(chain.from_iterable(items), dtype=np.int32)[:, None]
+                vectors[COLLABORATIVE_SPACE] = _one_each(np.load(collaborative / "vectors.npy"))
+            spaces = {name: text_space.make_space(name, *vectors[name], self._kind(name)) for name in vectors}
+            compared = {
+                name: compare_index(vectors[name][0], spaces[name], self._options.seed).as_dict() for name in vectors
+            }
+            write_json(scratch / "parity.json", compared)
+            narrow = np.uint16 if vocabulary <= 1 << 16 else np.uint32
+            flat = np.fromiter(chain.from_iterable(items), dtype=narrow)[:, None]
             offsets = np.concatenate([[0], np.cumsum([len(item) for item in items])]).astype(np.int64)
             index = ItemIndex(
                 index_id=digest_of(inputs),
                 encoder_id=meta["encoder_id"],
                 item_ids=catalog.item_ids,
-                spaces={space.name: space for space in spaces},
+                spaces=spaces,
                 tokens=Ragged(flat, offsets),
                 idf=idf,
+                categories=None if catalog.categories is None else Categories.of(catalog.categories),
             )
             (scratch / "index").mkdir()
             save_index(index, scratch / "index")
 
-        return self._steps.run("index", "item index", inputs, build) / "index"
+        step = self._steps.run("index", "item index", inputs, build)
+        self.parity = read_json(step / "parity.json")
+        for name, values in self.parity.items():
+            self._check_parity(name, Parity(**values))
+        return step / "index"
+
+    def _kind(self, space: str) -> str:
+        """How a space's vectors are stored. The collaborative one has a vector an item: it can afford finer steps."""
+        kind = self._config.items.vectors
+        return kind if space == TEXT_SPACE or kind == "float16" else "int16"
+
+    def _check_parity(self, space: str, found: Parity) -> None:
+        self._steps.say(
+            f"  {space} as {self._kind(space)}: max error {found.max_error:.1e}, "
+            f"cosine {found.mean_cosine:.5f}, top-10 agreement {found.top10_agreement:.3f}"
+        )
+        check("index", found, self._options.tolerances["index"], f"space {space} of the index")
 
     def _text_shards(self, items: TokenIds) -> list[Path]:
         """Encode the catalogue, a shard at a time: an interrupted export goes on at the shard it was in."""
@@ -113,7 +141,6 @@ class IndexSteps:
         return step
 
 
-def _collaborative_space(vectors: NDArray[np.float32]) -> Space:
-    ragged = Ragged(vectors.astype(np.float16), np.arange(len(vectors) + 1, dtype=np.int64))
-    weights = np.ones(len(vectors), dtype=np.float32)
-    return Space(COLLABORATIVE_SPACE, ragged, weights, text_space.space_scale(ragged, weights))
+def _one_each(vectors: NDArray[np.float32]) -> tuple[Ragged, NDArray[np.float32]]:
+    """Every item with one vector of weight 1."""
+    return Ragged(vectors, np.arange(len(vectors) + 1, dtype=np.int64)), np.ones(len(vectors), dtype=np.float32)

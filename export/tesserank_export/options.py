@@ -23,6 +23,7 @@ class ExportOptions:
     model: str | None = None
     id_field: str = "item_id"
     text_field: str = "text"
+    category_field: str | None = None  # None: catalog.CATEGORY_FIELD where there is one; "": no categories
     events: Path | None = None
     event_fields: EventFields = field(default_factory=EventFields)
     unknown_events: UnknownPolicy = "skip"

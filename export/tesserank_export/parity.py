@@ -1,4 +1,7 @@
-"""Does the exported graph say what the checkpoint says? Errors, cosines, and whether the rankings agree.
+"""Does what is served say what the checkpoint says? Errors, cosines, and whether the rankings agree.
+
+Two comparisons, the same numbers: an exported graph with the checkpoint, on texts, and the index's stored vectors with
+what was encoded, on items.
 
 ParityError
 ├── ShapeError       outputs of another shape
@@ -16,11 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.errors import ParityError
+from tesserank.index import Space
 from tesserank.maxsim.cpu import unit_scores
 from tesserank.maxsim.ragged import Ragged
 from tesserank.maxsim.topk import top_k
+from tesserank.maxsim.vectors import FloatVectors, ItemVectors
+from tesserank_export.text_space import as_units, known_rows
 
 TOP = 10
+_INDEX_ITEMS, _INDEX_CANDIDATES = 128, 4096
 
 
 class ShapeError(ParityError):
@@ -50,16 +57,18 @@ class Tolerance:
 
 # fp32: fusion reorders sums of float32, which over six layers was seen to move a component by 2e-6; a wrong mask or a
 # dropped bias moves it by 1e-1. int8: one scale a tensor of activations; mean cosine 0.99 was seen with MiniLM. A
-# maximum over components says nothing there, so it is bounded only by what unit vectors can differ by.
+# maximum over components says nothing there, so it is bounded only by what unit vectors can differ by. index: how its
+# vectors are stored must not show in the answers, however far single components are off.
 TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(max_error=1e-4, mean_cosine=0.99999, top10_agreement=0.99),
     "int8": Tolerance(max_error=2.0, mean_cosine=0.97, top10_agreement=0.70),
+    "index": Tolerance(max_error=2.0, mean_cosine=0.97, top10_agreement=0.98),
 }
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How a graph compares with the checkpoint on a sample of texts."""
+    """How vectors compare with the original ones on a sample of texts (or items)."""
 
     max_error: float
     mean_error: float
@@ -82,6 +91,10 @@ def compare(original: Vectors, exported: Vectors) -> Parity:
         if a.shape != b.shape:
             raise ShapeError(f"text {text}: the checkpoint gives {a.shape}, the exported graph {b.shape}")
     a, b = np.concatenate(list(original)), np.concatenate(list(exported))
+    return _parity(a, b, _overlap(_rankings(original), _rankings(exported)), len(original))
+
+
+def _parity(a: NDArray[np.float32], b: NDArray[np.float32], agreement: float, texts: int) -> Parity:
     error = np.abs(a - b)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosine = (a * b).sum(axis=1) / np.maximum(norms, 1e-12)
@@ -90,38 +103,67 @@ def compare(original: Vectors, exported: Vectors) -> Parity:
         mean_error=float(error.mean()),
         mean_cosine=float(cosine.mean()),
         min_cosine=float(cosine.min()),
-        top10_agreement=_agreement(original, exported),
-        texts=len(original),
+        top10_agreement=agreement,
+        texts=texts,
         tokens=len(a),
     )
 
 
-def check(precision: str, parity: Parity, tolerance: Tolerance) -> None:
-    """Raise a named ParityError if a graph differs by more than it may. NaN never passes."""
+def compare_index(original: Ragged, space: Space, seed: int) -> Parity:
+    """Compare the vectors a space stores with the ``original`` ones, float [T, d].
+
+    Errors are those of _INDEX_ITEMS random items; agreement is that of the top 10 of each as a segment of history,
+    itself left out, among _INDEX_CANDIDATES random items.
+    """
+    rng = np.random.default_rng(seed)
+    known = known_rows(space.items)
+    sample = np.sort(rng.permutation(known)[:_INDEX_ITEMS])
+    others = np.sort(rng.permutation(known)[:_INDEX_CANDIDATES])
+    a, b = original.take(sample).vectors.astype(np.float32), space.items.decode(sample).vectors
+    exact = FloatVectors(original.vectors, original.offsets).in_float32()
+    rankings = [_index_rankings(items, space, sample, others) for items in (exact, space.items)]
+    return _parity(a, b, _overlap(*rankings), len(sample))
+
+
+def check(precision: str, parity: Parity, tolerance: Tolerance, what: str | None = None) -> None:
+    """Raise a named ParityError if vectors differ by more than they may. NaN never passes.
+
+    ``precision`` is a key of TOLERANCES; ``what`` names in messages what was compared, if that is not enough.
+    """
     fix = f"raise the tolerance with --tolerance {precision}.{{}}=... if that is acceptable"
+    what = what or precision
     if not parity.max_error <= tolerance.max_error:
-        message = f"{precision}: a component differs by {parity.max_error:.2e}, allowed are {tolerance.max_error:.2e}"
+        message = f"{what}: a component differs by {parity.max_error:.2e}, allowed are {tolerance.max_error:.2e}"
         raise MaxErrorError(f"{message}: {fix.format('max_error')}")
     if not parity.mean_cosine >= tolerance.mean_cosine:
-        message = f"{precision}: mean cosine {parity.mean_cosine:.5f}, at least {tolerance.mean_cosine} is asked"
+        message = f"{what}: mean cosine {parity.mean_cosine:.5f}, at least {tolerance.mean_cosine} is asked"
         raise CosineError(f"{message}: {fix.format('mean_cosine')}")
     if not parity.top10_agreement >= tolerance.top10_agreement:
         found, asked = parity.top10_agreement, tolerance.top10_agreement
-        message = f"{precision}: top-{TOP} agreement {found:.3f}, at least {asked} is asked"
+        message = f"{what}: top-{TOP} agreement {found:.3f}, at least {asked} is asked"
         raise AgreementError(f"{message}: {fix.format('top10_agreement')}")
 
 
-def _agreement(original: Vectors, exported: Vectors) -> float:
-    """Mean overlap of the top-10 texts by MaxSim, every text a query, itself left out."""
-    before, after = _rankings(original), _rankings(exported)
+def _overlap(before: Sequence[NDArray[np.int64]], after: Sequence[NDArray[np.int64]]) -> float:
+    """Mean share of the first lists that the second ones have too."""
     shares = [len(set(a) & set(b)) / len(a) for a, b in zip(before, after, strict=True) if len(a)]
     return float(np.mean(shares)) if shares else 1.0  # a single text has nobody to be ranked
 
 
 def _rankings(vectors: Vectors) -> list[NDArray[np.int64]]:
+    """The top-10 texts by MaxSim, every text a query, itself left out."""
     lengths = np.array([len(v) for v in vectors])
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     tokens = np.concatenate(list(vectors))
-    scores = unit_scores(tokens, np.ones(len(tokens), dtype=np.float32), offsets[:-1], Ragged(tokens, offsets))
+    scores = unit_scores(tokens, np.ones(len(tokens), dtype=np.float32), offsets[:-1], FloatVectors(tokens, offsets))
     np.fill_diagonal(scores, -np.inf)
+    return [top_k(column, TOP) for column in np.ascontiguousarray(scores.T)]
+
+
+def _index_rankings(
+    items: ItemVectors, space: Space, sample: NDArray[np.int64], others: NDArray[np.int64]
+) -> list[NDArray[np.int64]]:
+    """The top-10 of ``others`` by MaxSim, every item of the ``sample`` a segment, itself left out."""
+    scores = unit_scores(*as_units(items, space.weights, sample), items, others)
+    scores[others[:, None] == sample[None, :]] = -np.inf
     return [top_k(column, TOP) for column in np.ascontiguousarray(scores.T)]

@@ -24,6 +24,7 @@ from tesserank_export.index_steps import IndexSteps
 from tesserank_export.leftovers import swept
 from tesserank_export.options import ExportOptions
 from tesserank_export.publish import publish_artifact
+from tesserank_export.search_steps import Parts, SearchSteps
 from tesserank_export.steps import Steps, library_versions
 
 
@@ -57,20 +58,24 @@ class Export:
         cross_encoder_part = encoders.cross_encoder(backbone)
         indexes = IndexSteps(options, self.steps, self._config, encoders.template, encoder_part)
         index_part = indexes.index(catalog, events, items, tokenizer.vocabulary_size)
+        search_parts = Parts(tokenizer_part, encoder_part, index_part)
+        search = SearchSteps(options, self.steps, self._config, encoders.template, search_parts)
+        searched = search.search(catalog, events)
         return publish_artifact(
             store=options.store,
-            parts=(tokenizer_part, encoder_part, cross_encoder_part, index_part),
+            parts=(tokenizer_part, encoder_part, cross_encoder_part, index_part, *([searched] if searched else [])),
             name=self._config.name,
             segments=self._segments_text(),
             precision=options.precision,
-            parity=parity,
+            parity=parity | {"index": indexes.parity},
             provenance=self._provenance(catalog, events, checkpoint, projection, truncated),
         )
 
     def _read_catalog(self) -> Catalog:
         options = self._options
-        catalog = read_catalog(options.catalog, options.id_field, options.text_field)
-        self.steps.say(f"catalogue: {len(catalog):,} items, {catalog.empty_texts:,} without text")
+        catalog = read_catalog(options.catalog, options.id_field, options.text_field, options.category_field)
+        kinds = len({*catalog.categories} - {""}) if catalog.categories else 0
+        self.steps.say(f"catalogue: {len(catalog):,} items, {catalog.empty_texts:,} without text; {kinds:,} categories")
         return catalog
 
     def _read_events(self, catalog: Catalog) -> Events | None:

@@ -25,9 +25,12 @@ def publish_artifact(
 ) -> Path:
     """Link ``parts`` (directories named as parts are), under an id that is the hash of their content, and publish.
 
-    ``segments`` is the text of the segments file. Returns the artefact's directory.
+    A part may lie in several directories, of different files each. ``segments`` is the text of the segments file.
+    Returns the artefact's directory.
     """
-    content = {part.name: {path: entry.sha256 for path, entry in list_files(part).items()} for part in parts}
+    content: dict[str, dict[str, str]] = {}
+    for part in parts:
+        content.setdefault(part.name, {}).update({path: entry.sha256 for path, entry in list_files(part).items()})
     artifact_id = digest_of([content, segments, precision])
     target = store / artifact_id
     if _is_sound(target):  # replacing what may be served now would leave a moment without it

@@ -19,7 +19,10 @@ from tesserank.errors import ArtifactError
 from tesserank.files import new_directory, read_json, write_json
 
 _CODE = ("artifact", "encoding", "index", "maxsim", "files.py", "protocol.py")  # of tesserank's own what steps run
-_LIBRARIES = ("tesserank", "torch", "transformers", "onnx", "onnxruntime", "numpy", "scipy", "scikit-learn", "gensim")
+_LIBRARIES = (
+    *("tesserank", "torch", "transformers", "onnx", "onnxruntime", "numpy", "scipy", "scikit-learn", "gensim"),
+    "faiss-cpu",
+)
 _RECORD = "files.json"  # in a step's directory: what it made, by content
 
 
@@ -32,11 +35,21 @@ def library_versions() -> dict[str, str]:
 @cache
 def code_digest() -> str:
     """A hash of the code that steps run, so that a changed step does not find what its older self made."""
+    digest = hashlib.sha256(json.dumps(library_versions()).encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    digest.update(digest_of_code(_CODE).encode())
+    return digest.hexdigest()
+
+
+@cache
+def digest_of_code(names: tuple[str, ...]) -> str:
+    """A hash of these modules and packages of tesserank: of what single steps run beside what all of them do."""
     import tesserank
 
-    digest = hashlib.sha256(json.dumps(library_versions()).encode())
+    digest = hashlib.sha256()
     domain = Path(tesserank.__file__).parent
-    for package in (Path(__file__).parent, *(domain / name for name in _CODE)):
+    for package in (domain / name for name in names):
         for path in sorted(package.rglob("*.py")) if package.is_dir() else [package]:
             digest.update(path.read_bytes())
     return digest.hexdigest()

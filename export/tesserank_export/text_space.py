@@ -14,7 +14,7 @@ from tesserank.encoding.template import Template
 from tesserank.index import Space
 from tesserank.maxsim.cpu import unit_scores
 from tesserank.maxsim.ragged import Ragged
-from tesserank.segments.config import TEXT_SPACE
+from tesserank.maxsim.vectors import ItemVectors, quantise
 
 SHARD_ITEMS = 1024
 _ROWS = 32  # a call of the encoder
@@ -43,8 +43,13 @@ def encode_shard(items: TokenIds, template: Template, encode: Encode, path: Path
     np.save(path, np.concatenate(vectors).astype(np.float16) if vectors else np.empty((0, 0), dtype=np.float16))
 
 
-def text_space(items: TokenIds, shards: Sequence[Path], dim: int, idf: NDArray[np.float32], pooling: int) -> Space:
-    """Put the shards together, pool if asked, and measure the scale. An item without tokens gets one zero vector."""
+def text_vectors(
+    items: TokenIds, shards: Sequence[Path], dim: int, idf: NDArray[np.float32], pooling: int
+) -> tuple[Ragged, NDArray[np.float32]]:
+    """Put the shards together and pool if asked: vectors, float16 [T, d] ragged, and their weights, float32 [T].
+
+    An item without tokens gets one zero vector of weight 1.
+    """
     loaded = [shard for shard in map(np.load, shards) if len(shard)]
     tokens = np.concatenate(loaded) if loaded else np.empty((0, dim), dtype=np.float16)
     vectors: list[NDArray[np.float16]] = []
@@ -62,32 +67,52 @@ def text_space(items: TokenIds, shards: Sequence[Path], dim: int, idf: NDArray[n
                 own, own_weights = _pool(own, own_weights, pooling)
         vectors.append(own)
         weights.append(own_weights)
-    offsets = np.concatenate([[0], np.cumsum([len(v) for v in vectors])]).astype(np.int64)
-    ragged, flat = Ragged(np.concatenate(vectors), offsets), np.concatenate(weights)
-    return Space(TEXT_SPACE, ragged, flat, space_scale(ragged, flat))
+    return Ragged.of(vectors), np.concatenate(weights)
+
+
+def make_space(name: str, vectors: Ragged, weights: NDArray[np.float32], kind: str) -> Space:
+    """The space of float vectors [T, d], one at least an item, and weights [T]; quantised, and its scale measured."""
+    items = quantise(kind, vectors)
+    stored = weights.astype(np.float16).astype(np.float32)
+    return Space(name, items, stored, space_scale(items, stored))
 
 
 def space_scale(
-    items: Ragged, weights: NDArray[np.float32], seed: int = 0, segments: int = 128, candidates: int = 512
+    items: ItemVectors, weights: NDArray[np.float32], seed: int = 0, segments: int = 128, candidates: int = 512
 ) -> float:
     """1 / standard deviation of the score of random items as segments with random other items.
 
     Scores of different spaces are comparable once each is divided by its own spread. 1.0 for a space without any.
     """
     rng = np.random.default_rng(seed)
-    known = np.flatnonzero(np.maximum.reduceat(np.abs(items.vectors).max(axis=1), items.offsets[:-1]) > 0)
+    known = known_rows(items)
     if len(known) < 2:
         return 1.0
     queries = rng.choice(known, min(segments, len(known)), replace=False)
     others = rng.choice(known, min(candidates, len(known)), replace=False)
-    taken = items.take(queries)
-    raw = np.concatenate([weights[items.offsets[row] : items.offsets[row + 1]] for row in queries])
-    starts = taken.offsets[:-1]
-    totals = np.repeat(np.maximum(np.add.reduceat(raw, starts), 1e-12), taken.lengths)
-    targets = items.take(others)
-    scores = unit_scores(taken.vectors.astype(np.float32), (raw / totals).astype(np.float32), starts, targets)
+    scores = unit_scores(*as_units(items, weights, queries), items, others)
     spread = float(scores[others[:, None] != queries[None, :]].std())
     return 1.0 / spread if spread > 0 else 1.0
+
+
+def known_rows(items: ItemVectors) -> NDArray[np.int64]:
+    """Rows of the items that the space knows something of: those with a vector that is not zero."""
+    lengths = items.lengths
+    single = np.flatnonzero(lengths == 1)  # what a space knows nothing of has one zero vector
+    known = lengths > 0
+    known[single] = items.decode(single).vectors.any(axis=1)
+    return np.flatnonzero(known)
+
+
+def as_units(
+    items: ItemVectors, weights: NDArray[np.float32], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """Items as segments of one unit each: their tokens [Q, d], token weights [Q] and starts [len(rows)]."""
+    taken = items.decode(rows)
+    raw = np.concatenate([weights[items.offsets[row] : items.offsets[row + 1]] for row in rows])
+    starts = taken.offsets[:-1]
+    totals = np.repeat(np.maximum(np.add.reduceat(raw, starts), 1e-12), taken.lengths)
+    return taken.vectors, (raw / totals).astype(np.float32), starts
 
 
 def _pool(

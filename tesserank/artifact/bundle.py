@@ -18,10 +18,7 @@ def open_segments(root: Path, index: ItemIndex) -> SegmentsConfig:
 
     Raises ConfigError if the file is not usable.
     """
-    config = load_segments(Layout(root).segments)
-    for space in config.spaces():
-        if space not in index.spaces:
-            config = config.without_space(space)
+    config = load_segments(Layout(root).segments).in_spaces(index.spaces)
     if TEXT_SPACE not in index.spaces:
         raise ArtifactError(f"index {index.index_id} has no text space: rebuild it with make export")
     return config

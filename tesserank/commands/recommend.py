@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--candidates", metavar="IDS", type=_ids, help=f"rank only these; default all items: {ids}")
     parser.add_argument("--exclude", metavar="IDS", type=_ids, default=(), help=f"do not recommend these: {ids}")
     parser.add_argument(
+        "--category", metavar="NAME", action="append", help="recommend only items of this category; repeatable"
+    )
+    parser.add_argument(
         "--top-k", metavar="K", type=int, help="how many items (default 10, or all candidates if fewer)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
@@ -70,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
                 texts=texts,
                 candidates=args.candidates,
                 exclude=args.exclude,
+                categories=args.category,
                 top_k=args.top_k,
                 unknown_items="reject" if args.reject_unknown else "skip",
                 exclude_history=False if args.include_history else None,

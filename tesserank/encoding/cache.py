@@ -59,6 +59,11 @@ class SegmentCache:
                 self._entries.move_to_end(key)
             return vectors
 
+    def peek(self, key: bytes) -> NDArray[np.float32] | None:
+        """``get`` that neither counts nor makes the entry the most recently used."""
+        with self._lock:
+            return self._entries.get(key)
+
     def put(self, key: bytes, vectors: NDArray[np.float32]) -> None:
         """Keep vectors under a key, evicting the least recently used; what exceeds the capacity alone is not kept."""
         size = self._size(vectors)

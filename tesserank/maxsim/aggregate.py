@@ -24,34 +24,37 @@ def aggregate(scores: Scores, weights: NDArray[Any], method: str, temperature: f
     """
     if method == "sum":
         return np.asarray(contributions(scores, weights, method, temperature).sum(axis=1))
-    peak, exponentials = _soft_maximum(scores, weights, method, temperature)
-    return np.asarray(scores.dtype.type(temperature) * (peak + np.log(exponentials.sum(axis=1))))
+    s, _ = _soft_maximum(scores, weights, method, temperature)
+    return s
 
 
 def contributions(scores: Scores, weights: NDArray[Any], method: str, temperature: float) -> Scores:
     """Each part's share of what ``aggregate`` returns for the same arguments: [n, K], rows adding up to ``s``."""
     if method == "sum":
-        _check_weights(weights)
+        check(weights, method)
         products: Scores = scores * weights.astype(scores.dtype)
         return products
-    s = aggregate(scores, weights, method, temperature)
-    _, exponentials = _soft_maximum(scores, weights, method, temperature)
-    shares: Scores = s[:, None] * (exponentials / exponentials.sum(axis=1, keepdims=True))
+    s, probabilities = _soft_maximum(scores, weights, method, temperature)
+    shares: Scores = s[:, None] * probabilities
     return shares
 
 
-def _soft_maximum(scores: Scores, weights: NDArray[Any], method: str, temperature: float) -> tuple[Scores, Scores]:
-    """``log w_k + y_k / τ``, as its row maximum [n] and the exponentials of what remains [n, K]."""
-    _check_weights(weights)
-    if method != "softmax":
-        raise ValueError(f"unknown aggregation {method!r}")
-    with np.errstate(divide="ignore"):
-        log_weights = np.log(weights).astype(scores.dtype)  # a weight of 0 takes its part out: log 0 = -inf
-    scaled = scores / scores.dtype.type(temperature) + log_weights
-    peak = scaled.max(axis=1)
-    return peak, np.exp(scaled - peak[:, None])
-
-
-def _check_weights(weights: NDArray[Any]) -> None:
-    if not np.any(weights > 0):
+def check(weights: NDArray[Any], method: str) -> None:
+    """Raise ValueError if there is nothing to aggregate, or no such method."""
+    if not (weights > 0).any():
         raise ValueError("no part has a weight above 0")
+    if method not in ("sum", "softmax"):
+        raise ValueError(f"unknown aggregation {method!r}")
+
+
+def _soft_maximum(scores: Scores, weights: NDArray[Any], method: str, temperature: float) -> tuple[Scores, Scores]:
+    """The soft maximum [n] and the parts' probabilities [n, K], by which its derivative is shared."""
+    check(weights, method)
+    tau = scores.dtype.type(temperature)
+    shifts = np.full(weights.shape, -np.inf, dtype=scores.dtype)  # a weight of 0 takes its part out
+    np.log(weights, out=shifts, where=weights > 0, casting="same_kind")
+    scaled = scores / tau + shifts
+    peak = scaled.max(axis=1, keepdims=True)
+    exponentials = np.exp(scaled - peak)
+    total = exponentials.sum(axis=1, keepdims=True)
+    return (tau * (peak + np.log(total)))[:, 0], exponentials / total

@@ -1,8 +1,11 @@
-"""MaxSim on the CPU: one blocked matrix product, the maximum over an item's tokens, the weighted sum over a unit's.
+"""MaxSim and aggregation on the CPU, the fast path; ``reference`` and ``aggregate`` say what is computed.
 
-All segments of a user are scored in one pass over the items. Blocks hold whole items and are sized so that a block's
-similarities stay in a core's cache between the product and the maximum; they are spread over threads, so the BLAS
-itself must run on one (``threadpoolctl.threadpool_limits(1, "blas")``, as segmented_maxsim does).
+Integer vectors run a kernel that numba compiles (``maxsim.jit``). Float vectors, and all vectors where numba or AVX2
+is missing, run a blocked matrix product, the maximum over an item's tokens and the weighted sum over a unit's: blocks
+of whole items, so sized that a block's similarities stay in a core's cache between the product and the maximum.
+
+Either way all segments of a user are scored in one pass over the items, which threads share; so the BLAS itself must
+run on one (``threadpoolctl.threadpool_limits(1, "blas")``, as the models of the server do).
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tesserank.maxsim.ragged import Ragged
+from tesserank.maxsim import jit
+from tesserank.maxsim.aggregate import aggregate as aggregate_in_numpy
+from tesserank.maxsim.vectors import FloatVectors, ItemVectors
 
 # 1 MiB of L2 is common; 1,024 item tokens × 150 query tokens × 4 bytes = 600 KB. Measured best of about 1,000 to 8,000.
 _BLOCK_TOKENS = 1024
@@ -22,29 +27,71 @@ _BLOCK_TOKENS = 1024
 _BLOCKS_WORTH_THREADS = 4
 
 
+def prepared(items: ItemVectors) -> ItemVectors:
+    """The same items in the form that scores fastest: float16 vectors as float32, which numpy converts slowly."""
+    return items.in_float32() if isinstance(items, FloatVectors) else items
+
+
 def unit_scores(
     tokens: NDArray[np.float32],
     token_weights: NDArray[np.float32],
     starts: NDArray[np.int64],
-    items: Ragged,
+    items: ItemVectors,
+    rows: NDArray[np.int64] | None = None,
     pool: ThreadPoolExecutor | None = None,
 ) -> NDArray[np.float32]:
-    """MaxSim of G units with N items -> float32 [N, G]; see ``reference.unit_scores``.
+    """MaxSim of G units with the items of ``rows`` [n] (None: all) -> float32 [n, G]; see ``reference.unit_scores``.
 
-    ``tokens`` [Q, d], ``token_weights`` [Q], ``starts`` [G] strictly increasing from 0. ``items`` must be float32 (or
-    float16, converted block by block) and each must have at least one vector: the index sees to that.
+    ``tokens`` float32 [Q, d], ``token_weights`` float32 [Q], ``starts`` [G] strictly increasing from 0. Every item
+    must have at least one vector: the index sees to that. With integer vectors an item's scores are the same to the bit
+    whichever other items are asked for; with either, on however many threads.
     """
-    scores = np.empty((len(items), len(starts)), dtype=np.float32)
+    if jit.available():
+        from tesserank.maxsim.jit import single, units
+        from tesserank.maxsim.jit.stores import store_of
+
+        store = store_of(items)
+        if store is not None and items.offsets[-1] == len(items):  # one vector each
+            return single.unit_scores(tokens, token_weights, starts, store, len(items), rows, pool)
+        if store is not None:
+            return units.unit_scores(tokens, token_weights, starts, store, items.offsets, rows, pool)
+    return _float_scores(tokens, token_weights, starts, items, rows, pool)
+
+
+def aggregate(
+    scores: NDArray[Any],
+    weights: NDArray[Any],
+    method: str,
+    temperature: float,
+    pool: ThreadPoolExecutor | None = None,
+) -> NDArray[Any]:
+    """``maxsim.aggregate.aggregate`` of ``scores`` [n, K] -> [n]; compiled for float32, where that is possible."""
+    if scores.dtype != np.float32 or not jit.available():
+        return aggregate_in_numpy(scores, weights, method, temperature)
+    from tesserank.maxsim.jit import aggregate as compiled
+
+    return compiled.aggregate(scores, weights, method, temperature, pool)
+
+
+def _float_scores(
+    tokens: NDArray[np.float32],
+    token_weights: NDArray[np.float32],
+    starts: NDArray[np.int64],
+    items: ItemVectors,
+    rows: NDArray[np.int64] | None,
+    pool: ThreadPoolExecutor | None,
+) -> NDArray[np.float32]:
+    lengths = items.lengths if rows is None else items.lengths[rows]
+    scores = np.empty((len(lengths), len(starts)), dtype=np.float32)
     transposed = np.ascontiguousarray(tokens.T)
 
     def score_block(block: slice) -> None:
-        offsets = items.offsets[block.start : block.stop + 1]
-        vectors = np.asarray(items.vectors[offsets[0] : offsets[-1]], dtype=np.float32)
-        maxima = np.maximum.reduceat(vectors @ transposed, offsets[:-1] - offsets[0], axis=0)
+        decoded = items.decode(block if rows is None else rows[block])
+        maxima = np.maximum.reduceat(decoded.vectors @ transposed, decoded.offsets[:-1], axis=0)
         maxima *= token_weights
         np.add.reduceat(maxima, starts, axis=1, out=scores[block])
 
-    blocks = list(_blocks(items.offsets))
+    blocks = list(_blocks(np.concatenate([[0], np.cumsum(lengths)])))
     if pool is None or len(blocks) < _BLOCKS_WORTH_THREADS:
         for block in blocks:
             score_block(block)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.maxsim.ragged import Ragged
+from tesserank.maxsim.vectors import ItemVectors
 
 
 def maxsim(query: NDArray[Any], token_weights: NDArray[Any], item: NDArray[Any]) -> float:
@@ -41,11 +42,19 @@ def maxsim_padded(
 
 
 def unit_scores(
-    tokens: NDArray[Any], token_weights: NDArray[Any], starts: NDArray[np.int64], items: Ragged
+    tokens: NDArray[Any],
+    token_weights: NDArray[Any],
+    starts: NDArray[np.int64],
+    items: ItemVectors | Ragged,
+    rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
-    """MaxSim of G units with N items -> [N, G]: unit g has the tokens from ``starts[g]`` up to ``starts[g + 1]``."""
-    scores = np.empty((len(items), len(starts)))
-    for row in range(len(items)):
+    """MaxSim of G units with the items of ``rows`` [n] (None: all) -> [n, G].
+
+    Unit g has the tokens from ``starts[g]`` up to ``starts[g + 1]``. Quantised items are what they decode to.
+    """
+    chosen = range(len(items)) if rows is None else rows.tolist()
+    scores = np.empty((len(chosen), len(starts)))
+    for position, row in enumerate(chosen):
         weighted = token_weights.astype(np.float64) * token_maxima(tokens, items.item(row))
-        scores[row] = [unit.sum() for unit in np.split(weighted, starts[1:])]
+        scores[position] = [unit.sum() for unit in np.split(weighted, starts[1:])]
     return scores

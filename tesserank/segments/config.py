@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from tesserank.errors import ConfigError
 from tesserank.limits import Limits
+from tesserank.maxsim.vectors import DEFAULT_KIND, KINDS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,6 +27,7 @@ TEXT_SPACE = "text"
 COLLABORATIVE_SPACE = "collaborative"
 CUTS = ("item", "session", "content")
 METHODS = ("sum", "softmax")
+SEARCHES = ("auto", "exhaustive", "pruned")
 # A content boundary is known once min_items - 1 more events have happened. With more than 2 of them, it could fall into
 # a segment that was already closed for its length, and appending an event would change two segments instead of one.
 MAX_MIN_ITEMS = 3
@@ -41,8 +43,10 @@ class ItemsConfig:
 
     token_limit: int = 32
     pooling_factor: int = 1  # 1: every token keeps its vector; n: about one vector in n is kept (clustered means)
+    vectors: str = DEFAULT_KIND  # how the index stores them: see tesserank.maxsim.vectors
 
     def check(self) -> None:
+        _one_of(tuple(KINDS), vectors=self.vectors)
         _at_least(1, token_limit=self.token_limit, pooling_factor=self.pooling_factor)
 
 
@@ -114,6 +118,32 @@ class AggregationConfig:
 
 
 @dataclass(frozen=True)
+class SearchConfig:
+    """How the whole catalogue is searched, when a request names no candidates.
+
+    ``exhaustive`` scores every item. ``pruned`` scores the ``candidates`` items that look best at first sight (see
+    ``tesserank.search``); the export measures what share of the exact answer it finds, and a server does not start if
+    that is below ``min_recall``. ``auto`` prunes catalogues of more than ``exhaustive_up_to`` items.
+    """
+
+    method: str = "auto"
+    exhaustive_up_to: int = 10_000
+    candidates: int = 1000
+    min_recall: float = 0.95
+
+    def check(self) -> None:
+        _one_of(SEARCHES, method=self.method)
+        _at_least(1, candidates=self.candidates)
+        _at_least(0, exhaustive_up_to=self.exhaustive_up_to)
+        if not 0.0 <= self.min_recall <= 1.0:
+            raise ConfigError(f"min_recall must lie in [0, 1], not {self.min_recall}")
+
+    def prunes(self, items: int) -> bool:
+        """Whether a catalogue of so many items is searched pruned."""
+        return self.method == "pruned" or (self.method == "auto" and items > self.exhaustive_up_to)
+
+
+@dataclass(frozen=True)
 class Channel:
     """Segments of one source in one space. Segments are aggregated within their channel; channels are added."""
 
@@ -135,6 +165,7 @@ class SegmentsConfig:
     history: HistoryConfig = HistoryConfig()
     texts: Mapping[str, TextConfig] = field(default_factory=lambda: {"query": TextConfig(), "profile": TextConfig()})
     aggregation: AggregationConfig = AggregationConfig()
+    search: SearchConfig = SearchConfig()
     limits: Limits = field(default_factory=Limits)
 
     def channels(self) -> tuple[Channel, ...]:
@@ -151,6 +182,14 @@ class SegmentsConfig:
         """The same, for an artefact that lacks a space, such as a catalogue exported without events."""
         spaces = {name: weight for name, weight in self.history.spaces.items() if name != space}
         return replace(self, history=replace(self.history, spaces=spaces))
+
+    def in_spaces(self, spaces: Container[str]) -> SegmentsConfig:
+        """The same, less the spaces that an index lacks."""
+        config = self
+        for space in self.spaces():
+            if space not in spaces:
+                config = config.without_space(space)
+        return config
 
 
 def load_segments(path: Path) -> SegmentsConfig:
@@ -197,6 +236,7 @@ _SECTIONS: Mapping[str, type[Any]] = {
     "items": ItemsConfig,
     "history": HistoryConfig,
     "aggregation": AggregationConfig,
+    "search": SearchConfig,
     "limits": Limits,
 }
 

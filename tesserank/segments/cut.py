@@ -1,4 +1,4 @@
-"""Cutting a history into segments whose boundaries do not move.
+"""Cutting a history into segments whose boundaries do not move: which events a segment has.
 
 A boundary is decided by the events beside it, never by their distance from the newest one: what lies between two
 boundaries stays the same text, and so keeps its cache key, when the history grows or its window slides.
@@ -8,107 +8,97 @@ boundaries stays the same text, and so keeps its cache key, when the history gro
   first run (the events before the first boundary) is no longer than a segment may be. It cannot hold without that
   condition: a rule that looks at neighbours only says the same everywhere in a history of one repeated item, so it
   cannot bound a segment from above and from below. Longer runs are cut by counting from their start.
+
+``reference.cut_history`` is the same, event by event over the whole history: the definition.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tesserank.errors import InvalidArgumentError
 from tesserank.segments.config import HistoryConfig
 
-
-@dataclass(frozen=True)
-class Event:
-    """One known item in a user's history. ``row`` is the item's row in the index, ``timestamp`` Unix seconds."""
-
-    item_id: str
-    row: int
-    timestamp: int | None = None
-    weight: float = 1.0
+Block = tuple[int, int]  # positions of a segment's first event and of the one after its last
 
 
-Block = tuple[Event, ...]
-
-
-def cut_history(events: Sequence[Event], config: HistoryConfig, token_count: Callable[[int], int]) -> list[Block]:
-    """Cut a history, oldest first, into its segments, oldest first, and keep the newest that fit ``max_events``.
-
-    The whole history is cut before the window is applied, and the window drops whole segments, so that it never cuts
-    one in two. The newest segment is kept even if it alone is larger. ``token_count`` maps an item's row to the number
-    of its tokens. Raises InvalidArgumentError if ``cut`` is ``session`` and an event has no timestamp.
-    """
-    if config.cut == "item":
-        return [(event,) for event in events[-config.max_events :]]
-    if config.cut == "session" and any(event.timestamp is None for event in events):
-        raise InvalidArgumentError(
-            "history is cut by session, so every event needs a timestamp: send HISTORY_TIMESTAMPS"
-        )
-    boundary = _session_boundary if config.cut == "session" else _content_boundary
-    blocks: list[Block] = []
-    for run in _runs(events, config, boundary):
-        blocks.extend(_split_run(run, config, token_count))
-    return _newest(blocks, config.max_events)
-
-
-_Boundary = Callable[[Sequence[Event], int, HistoryConfig], bool]
-
-
-def _runs(events: Sequence[Event], config: HistoryConfig, boundary: _Boundary) -> list[Sequence[Event]]:
-    runs, start = [], 0
-    for i in range(len(events)):
-        if i + 1 == len(events) or boundary(events, i, config):
-            runs.append(events[start : i + 1])
-            start = i + 1
-    return runs
-
-
-def _session_boundary(events: Sequence[Event], i: int, config: HistoryConfig) -> bool:
-    here, following = events[i].timestamp, events[i + 1].timestamp
-    assert here is not None  # cut_history saw to it
-    assert following is not None
-    return following - here > config.session_gap_s
-
-
-def _content_boundary(events: Sequence[Event], i: int, config: HistoryConfig) -> bool:
-    """Of marked items closer than ``min_items``, the last one ends the segment.
-
-    Looking forward, not back, is what keeps a boundary in place when older events are dropped; and as long as the
-    events it must look at have not happened yet, there is no boundary, so appending moves none either.
-    """
-    if not _is_marked(events[i].item_id, config.content_period):
-        return False
-    ahead = events[i + 1 : i + config.min_items]
-    return len(ahead) == config.min_items - 1 and not any(_is_marked(e.item_id, config.content_period) for e in ahead)
-
-
-def _is_marked(item_id: str, period: int) -> bool:
+def is_marked(item_id: str, period: int) -> bool:
+    """Whether an item may end a content segment: one in ``period`` may, whatever its neighbours are."""
     digest = hashlib.blake2b(item_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") % period == 0
 
 
-def _split_run(run: Sequence[Event], config: HistoryConfig, token_count: Callable[[int], int]) -> list[Block]:
-    """Fill segments from the run's start: a run only ever grows at its end, so filled ones stay as they are."""
-    blocks: list[Block] = []
-    block: list[Event] = []
-    tokens = 0
-    for event in run:
-        cost = token_count(event.row)
-        if block and (len(block) == config.max_items or tokens + cost > config.token_limit):
-            blocks.append(tuple(block))
-            block, tokens = [], 0
-        block.append(event)
-        tokens += cost
-    blocks.append(tuple(block))
-    return blocks
+class HistoryCutter:
+    """Cuts histories of one catalogue's items, ``item_ids`` [N] with ``token_counts`` int64 [N] tokens."""
 
+    def __init__(self, config: HistoryConfig, item_ids: Sequence[str], token_counts: NDArray[np.int64]) -> None:
+        self._config = config
+        self._token_counts = token_counts
+        self._marked = np.zeros(0, dtype=bool)
+        if config.cut == "content":
+            marks = (is_marked(item_id, config.content_period) for item_id in item_ids)
+            self._marked = np.fromiter(marks, dtype=bool, count=len(item_ids))
 
-def _newest(blocks: list[Block], max_events: int) -> list[Block]:
-    kept = total = 0
-    for block in reversed(blocks):
-        if kept and total + len(block) > max_events:
-            break
-        kept, total = kept + 1, total + len(block)
-    return blocks[len(blocks) - kept :]
+    def newest(self, rows: NDArray[np.int64], timestamps: NDArray[np.int64] | None = None) -> list[Block]:
+        """The newest segments of a history that together hold at most ``max_events`` events, oldest first.
+
+        ``rows`` [n] are its items' rows, oldest first, ``timestamps`` [n] Unix seconds. Segments are kept whole, and
+        the newest is kept even if it alone is larger. What is older than the runs they lie in is not cut at all, so
+        that a long history costs what a short one does. Raises InvalidArgumentError if ``cut`` is ``session`` and
+        there are no timestamps.
+        """
+        count, room = len(rows), self._config.max_events
+        if self._config.cut == "item":
+            return [(event, event + 1) for event in range(max(count - room, 0), count)]
+        if not count:
+            return []
+        # A run is what lies between two boundaries.
+        bounds = self._session_bounds(timestamps) if self._config.cut == "session" else self._content_bounds(rows)
+        kept: list[Block] = []
+        for end, start in pairwise([count, *bounds[::-1].tolist(), 0]):
+            for block in reversed(self._split(rows, start, end)):
+                if kept and block[1] - block[0] > room:
+                    return kept[::-1]
+                kept.append(block)
+                room -= block[1] - block[0]
+        return kept[::-1]
+
+    def _session_bounds(self, timestamps: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        if timestamps is None:
+            raise InvalidArgumentError(
+                "history is cut by session, so every event needs a timestamp: send HISTORY_TIMESTAMPS"
+            )
+        gaps = np.diff(timestamps).view(np.uint64)  # timestamps do not decrease, but their difference may pass 2**63
+        return np.flatnonzero(gaps > self._config.session_gap_s) + 1
+
+    def _content_bounds(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of marked items closer than ``min_items``, the last one ends the segment.
+
+        Looking forward, not back, is what keeps a boundary in place when older events are dropped; and as long as the
+        events it must look at have not happened yet, there is no boundary, so appending moves none either.
+        """
+        marked = self._marked[rows]
+        ahead = self._config.min_items - 1
+        ends = marked[: max(len(rows) - max(ahead, 1), 0)].copy()  # the last event ends a segment anyhow
+        for step in range(1, ahead + 1):
+            ends &= ~marked[step : step + len(ends)]
+        return np.flatnonzero(ends) + 1
+
+    def _split(self, rows: NDArray[np.int64], start: int, end: int) -> list[Block]:
+        """Fill segments from the run's start: a run only ever grows at its end, so filled ones stay as they are."""
+        if end - start == 1:
+            return [(start, end)]
+        blocks: list[Block] = []
+        first, tokens = start, 0
+        for event, cost in enumerate(self._token_counts[rows[start:end]].tolist(), start):
+            if event > first and (event - first == self._config.max_items or tokens + cost > self._config.token_limit):
+                blocks.append((first, event))
+                first, tokens = event, 0
+            tokens += cost
+        blocks.append((first, end))
+        return blocks

@@ -78,8 +78,10 @@ def _cross_encoder_inputs(answers: Answers) -> Tensors:
 # In the order of the request path, so that a broken stage is met before those that depend on it.
 CANARIES = (
     Canary(protocol.SEGMENT_ENCODER, (), _encoder_inputs),
+    Canary(protocol.SEGMENT_RANKER, ("segment_encoder",), _recommend_inputs),
+    Canary(protocol.RECOMMEND, ("segment_ranker",), _recommend_inputs),
+    # the same path in two steps
     Canary(protocol.SEGMENT_EMBEDDER, ("segment_encoder",), _text_inputs),
     Canary(protocol.SEGMENTED_MAXSIM, ("segment_embedder",), _maxsim_inputs),
-    Canary(protocol.RECOMMEND, ("segment_embedder", "segmented_maxsim"), _recommend_inputs),
     Canary(protocol.CROSS_ENCODER, (), _cross_encoder_inputs),
 )

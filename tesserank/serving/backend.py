@@ -5,22 +5,27 @@ Only ``model.py`` files call this, inside Triton's stub process, where ``triton_
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.artifact.assemble import ARTIFACT
 from tesserank.artifact.layout import MANIFEST
 from tesserank.artifact.manifest import Manifest
-from tesserank.errors import ArtifactError, ConfigError, RequestError
+from tesserank.errors import ArtifactError, ConfigError, OverloadedError, RequestError, TesserankError
 from tesserank.files import read_json
-from tesserank.protocol import ErrorCode, Interface
+from tesserank.protocol import SEGMENT_ENCODER, ErrorCode, Interface
+from tesserank.serving import strings
+from tesserank.serving.dispatch import Incoming
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -64,16 +69,41 @@ def int_parameter(args: dict[str, str], name: str, default: int, lowest: int = 1
     return int(value)
 
 
-def inputs_of(request: Any, interface: Interface) -> Arrays:
-    """The arrays of a request by tensor name; an optional input that was not sent is absent."""
+def prepare_process() -> None:
+    """Settings of a model's process that keep its answers quick; to be called at the end of ``initialize``."""
     import triton_python_backend_utils as pb_utils
 
-    arrays = {}
-    for tensor in interface.inputs:
-        found = pb_utils.get_input_tensor_by_name(request, tensor.name)
-        if found is not None:
-            arrays[tensor.name] = found.as_numpy()
-    return arrays
+    strings.install(pb_utils)
+    # What was loaded stays: the collector need not look through it again and again.
+    gc.collect()
+    gc.freeze()
+    # A thread that wants the interpreter is let wait as long as this by another; the default is 5 ms, several answers.
+    sys.setswitchinterval(0.0005)
+
+
+def inputs_of(request: Any, interface: Interface) -> Arrays:
+    """The arrays of a request by tensor name; an optional input that was not sent is absent."""
+    names = {tensor.name for tensor in interface.inputs}
+    return {tensor.name(): tensor.as_numpy() for tensor in request.inputs() if tensor.name() in names}
+
+
+def call_encoder(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Call segment_encoder, whose dynamic batcher may add other callers' rows. Raises TesserankError if it fails."""
+    import triton_python_backend_utils as pb_utils
+
+    ids, mask = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
+    embeddings = SEGMENT_ENCODER.outputs[0].name
+    request = pb_utils.InferenceRequest(
+        model_name=SEGMENT_ENCODER.model,
+        requested_output_names=[embeddings],
+        inputs=[pb_utils.Tensor(ids, input_ids), pb_utils.Tensor(mask, attention_mask)],
+        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
+    )
+    answer = request.exec()
+    if answer.has_error():
+        raise TesserankError(f"{SEGMENT_ENCODER.model}: {answer.error().message()}")
+    found: NDArray[np.float32] = pb_utils.get_output_tensor_by_name(answer, embeddings).as_numpy()
+    return found
 
 
 def response(arrays: Arrays) -> Any:
@@ -89,11 +119,21 @@ def failure(error: Exception) -> Any:
 
     if isinstance(error, RequestError):
         wired = pb_utils.TritonError(error.wire(), pb_utils.TritonError.INVALID_ARG)
+    elif isinstance(error, OverloadedError):
+        wired = pb_utils.TritonError(str(error), pb_utils.TritonError.UNAVAILABLE)
     else:
         pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
         text = f"{ErrorCode.INTERNAL.value}: {type(error).__name__}: {error}"
         wired = pb_utils.TritonError(text, pb_utils.TritonError.INTERNAL)
     return pb_utils.InferenceResponse(error=wired)
+
+
+def respond(answer: Callable[[], Arrays]) -> Any:
+    """The response of these arrays, or of the error that making them raised."""
+    try:
+        return response(answer())
+    except Exception as error:  # whatever it is, this request's client must hear of it and no other's
+        return failure(error)
 
 
 def respond_each(requests: Sequence[Any], interface: Interface, answer: Callable[[Arrays], Arrays]) -> list[Any]:
@@ -105,9 +145,14 @@ def respond_each(requests: Sequence[Any], interface: Interface, answer: Callable
     return [respond(partial(answer_one, request)) for request in requests]
 
 
-def respond(answer: Callable[[], Arrays]) -> Any:
-    """The response of these arrays, or of the error that making them raised."""
-    try:
-        return response(answer())
-    except Exception as error:  # whatever it is, this request's client must hear of it and no other's
-        return failure(error)
+def incoming(request: Any, interface: Interface) -> Incoming:
+    """A request that is answered by its own reply, from any thread; ``execute`` must return nothing then."""
+    import triton_python_backend_utils as pb_utils
+
+    sender = request.get_response_sender()
+
+    def reply(answer: Arrays | Exception) -> None:
+        made = failure(answer) if isinstance(answer, Exception) else response(answer)
+        sender.send(made, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+    return Incoming(inputs_of(request, interface), reply, timeout_s=request.timeout() / 1e6)

@@ -5,27 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tesserank.artifact.bundle import open_segments, open_template
+from tesserank.artifact.layout import Layout
 from tesserank.encoding.batch import Encode, encode_composed
-from tesserank.encoding.cache import SegmentCache, segment_key
+from tesserank.encoding.cache import SegmentCache
 from tesserank.encoding.template import Composed, Template
-from tesserank.errors import EmptyRequestError, InvalidArgumentError, LimitExceededError, UnknownItemError
-from tesserank.index import ItemIndex
+from tesserank.encoding.tokenizer import TextTokenizer
+from tesserank.index import ItemIndex, load_index
 from tesserank.limits import Limits
-from tesserank.segments.config import TEXT_SPACE, SegmentsConfig
-from tesserank.segments.cut import Block, Event, cut_history
-from tesserank.serving.request import UserContext, check_context, describe_ids
-from tesserank.serving.segments import EmbeddedSegment, SegmentBatch, normalise_weights
+from tesserank.segments.config import SegmentsConfig
+from tesserank.serving.lookup import ItemLookup, TokenRows
+from tesserank.serving.plan import Encoded, LookedUp, SegmentPlanner, Source, UserPlan
+from tesserank.serving.request import UserContext
+from tesserank.serving.segments import SegmentBatch, SpaceTokens, UserSegments
+
+Vectors = dict[bytes, NDArray[np.float32]]  # of encoded segments, by key
 
 
 @dataclass
 class EmbeddedUsers:
     """The answer of the embedder: each user's segments, and counts for the client, each [B]."""
 
-    segments: list[list[EmbeddedSegment]]
+    segments: list[UserSegments]
     dim: int  # of the widest space
     limits: Limits
     unknown: list[int]
@@ -38,36 +45,24 @@ class EmbeddedUsers:
         """The segments as padded arrays. Raises LimitExceededError if they take too many bytes."""
         return SegmentBatch.stack(self.segments, self.dim, self.limits)
 
-    def users(self, rows: slice) -> EmbeddedUsers:
-        """Some of the users, who bring no padding that others need."""
-        counts = (self.unknown, self.truncated, self.hits, self.misses)
-        return EmbeddedUsers(self.segments[rows], self.dim, self.limits, *(count[rows] for count in counts))
-
 
 @dataclass
-class _Plan:
-    """A segment before its vectors are there: rows of the index, or an input for the encoder."""
+class PlannedUsers:
+    """Users whose segments are known and whose vectors may still have to be encoded: those of ``missing``, by key."""
 
-    label: str
-    channel: int
-    weight: float
-    space: str
-    rows: Sequence[int] = ()
-    composed: Composed | None = None
-    key: bytes = b""
-
-
-@dataclass
-class _User:
-    plans: list[_Plan] = field(default_factory=list)
-    unknown: int = 0
-    truncated: int = 0
-    hits: int = 0
-    misses: int = 0
+    plans: list[UserPlan]
+    vectors: Vectors = field(default_factory=dict)
+    missing: dict[bytes, Composed] = field(default_factory=dict)
+    hits: list[int] = field(default_factory=list)
+    misses: list[int] = field(default_factory=list)
 
 
 class SegmentEmbedder:
-    """Embeds the segments of users. ``encode`` runs the encoder; ``max_rows`` is the most it takes at once."""
+    """Embeds the segments of users. ``encode`` runs the encoder; ``max_rows`` is the most it takes at once.
+
+    ``embed`` does it at once; ``plan``, ``encode`` and ``finish`` are its three steps, for callers that encode what
+    several requests miss together, or aside. All may be called from several threads.
+    """
 
     def __init__(
         self,
@@ -79,161 +74,108 @@ class SegmentEmbedder:
         encode: Encode,
         max_rows: int = 64,
     ) -> None:
-        self._index = index
-        self._config = config
+        self.index = index
+        self.config = config
         self._template = template
-        self._tokenize = tokenize
         self._cache = cache
         self._encode = encode
         self._max_rows = max_rows
-        self._channels = {channel.name: position for position, channel in enumerate(config.channels())}
+        self._lookups = {name: ItemLookup(index.spaces[name]) for name in config.history.spaces}
+        self._planner = SegmentPlanner(index, config, template, tokenize, self._lookups)
+
+    @classmethod
+    def open(cls, root: Path, cache: SegmentCache, encode: Encode, max_rows: int = 64) -> SegmentEmbedder:
+        """The embedder of an artefact, or of its parts tokenizer and index.
+
+        Raises ArtifactError or ConfigError if they are not usable.
+        """
+        index = load_index(Layout(root).index)
+        tokenizer = TextTokenizer(Layout(root).tokenizer)
+        return cls(index, open_segments(root, index), open_template(root), tokenizer, cache, encode, max_rows)
 
     def embed(self, contexts: Sequence[UserContext]) -> EmbeddedUsers:
         """Embed the segments of B users, encoding each distinct segment that is not cached once.
 
         Raises a RequestError naming the user's row if any context cannot be used; nothing is encoded then.
         """
-        users = [self._plan_user(context, row) for row, context in enumerate(contexts)]
-        vectors = self._encoded_vectors(users)
-        embedded = [[self._materialise(plan, vectors) for plan in user.plans] for user in users]
-        return EmbeddedUsers(
-            segments=embedded,
-            dim=self._index.dim,
-            limits=self._config.limits,
-            unknown=[user.unknown for user in users],
-            truncated=[user.truncated for user in users],
-            hits=[user.hits for user in users],
-            misses=[user.misses for user in users],
-        )
+        users = self.plan(contexts)
+        self.encode([users])
+        return self.finish(users)
 
-    # Planning: which segments, from where
+    def plan(self, contexts: Sequence[UserContext]) -> PlannedUsers:
+        """Cut, tokenise, and look in the cache. Raises a RequestError naming the user's row."""
+        users = PlannedUsers([self._planner.plan(context, row) for row, context in enumerate(contexts)])
+        for plan in users.plans:
+            encoded = plan.encoded()
+            for source in encoded:
+                self._look_up(source, users)
+            misses = sum(source.key in users.missing for source in encoded)
+            users.misses.append(misses)
+            users.hits.append(len(encoded) - misses)
+        return users
 
-    def _plan_user(self, context: UserContext, row: int) -> _User:
-        check_context(context, self._config.limits, row)
-        user = _User()
-        events = self._known_events(context, user, row)
-        self._plan_history(events, user)
-        self._plan_texts(context, user, row)
-        if not user.plans:
-            raise EmptyRequestError(
-                f"user {row}: nothing to score by: {len(context.texts)} texts, {len(context.item_ids)} history items "
-                f"({user.unknown} not in the catalogue) give no segment with a weight above 0"
-            )
-        limit = self._config.limits.max_segments
-        if len(user.plans) > limit:
-            raise LimitExceededError(f"user {row}: {len(user.plans):,} segments, the limit max_segments is {limit:,}")
-        return user
-
-    def _known_events(self, context: UserContext, user: _User, row: int) -> list[Event]:
-        rows = self._index.rows(context.item_ids)
-        unknown = [item for item, item_row in zip(context.item_ids, rows, strict=True) if item_row < 0]
-        if unknown and context.reject_unknown:
-            raise UnknownItemError(f"user {row}: {describe_ids(unknown)} of the history not in the catalogue")
-        user.unknown = len(unknown)
-        kinds = self._config.history.kinds
-        events = []
-        for position, item_row in enumerate(rows.tolist()):
-            if item_row < 0:
-                continue
-            weight = context.weights[position] if context.weights else 1.0
-            if context.kinds:
-                weight *= kinds.get(context.kinds[position], 1.0)
-            stamp = context.timestamps[position] if context.timestamps else None
-            events.append(Event(self._index.item_ids[item_row], item_row, stamp, weight))
-        return events
-
-    def _plan_history(self, events: Sequence[Event], user: _User) -> None:
-        config = self._config.history
-        if not config.spaces or not events:
+    def _look_up(self, source: Encoded, users: PlannedUsers) -> None:
+        if source.key in users.vectors or source.key in users.missing:
             return
-        blocks = cut_history(events, config, lambda row: len(self._index.tokens.item(row)))
-        for space in config.spaces:
-            channel = self._channels[f"history/{space}"]
-            for age, block in zip(range(len(blocks) - 1, -1, -1), blocks, strict=True):
-                weight = config.recency**age * sum(event.weight for event in block) / len(block)
-                if np.float32(weight) > 0:  # a weight too small for the wire is none
-                    self._plan_block(block, space, channel, weight, user)
+        cached = self._cache.get(source.key)
+        if cached is None:
+            users.missing[source.key] = source.composed
+        else:
+            users.vectors[source.key] = cached
 
-    def _plan_block(self, block: Block, space: str, channel: int, weight: float, user: _User) -> None:
-        label = f"history/{space}:" + "+".join(event.item_id for event in block)
-        plan = _Plan(label, channel, weight, space)
-        if space == TEXT_SPACE and self._config.history.cut != "item":
-            parts = [self._index.token_ids(event.row).tolist() for event in block]
-            self._plan_encoding(plan, [part for part in parts if part], user)
-            return
-        items = self._index.spaces[space].items
-        plan.rows = [event.row for event in block if items.item(event.row).any()]
-        if plan.rows:  # an item that the space knows nothing of is no segment
-            user.plans.append(plan)
-
-    def _plan_texts(self, context: UserContext, user: _User, row: int) -> None:
-        seen: dict[str, int] = {}
-        for text in context.texts:
-            name = text.name or next(iter(self._config.texts))  # a text without a name is the first that is configured
-            config = self._config.texts.get(name)
-            if config is None:
-                known = ", ".join(self._config.texts)
-                raise InvalidArgumentError(f"user {row}: no text segment is called {name!r}: there are {known}")
-            ids = self._tokenize(text.text)
-            room = min(config.token_limit, self._template.room(1))
-            user.truncated += max(len(ids) - room, 0)
-            channel = f"{name}/{TEXT_SPACE}"
-            seen[channel] = seen.get(channel, 0) + 1
-            label = channel if seen[channel] == 1 else f"{channel}:{seen[channel]}"
-            if ids and text.weight > 0:
-                plan = _Plan(label, self._channels[channel], text.weight, TEXT_SPACE)
-                self._plan_encoding(plan, [ids[:room]], user)
-
-    def _plan_encoding(self, plan: _Plan, parts: Sequence[Sequence[int]], user: _User) -> None:
-        """Parts that do not fit one input together lose tokens at the end, which the answer counts."""
-        fitting: list[Sequence[int]] = []
-        used = 0
-        for part in parts:
-            room = max(self._template.room(len(fitting) + 1) - used, 0)
-            if kept := part[:room]:
-                fitting.append(kept)
-            used += len(kept)
-            user.truncated += len(part) - len(kept)
-        if not fitting:
-            return
-        plan.composed = self._template.compose(fitting)
-        plan.key = segment_key(self._index.encoder_id, plan.composed.input_ids)
-        user.plans.append(plan)
-
-    # Vectors: cache first, then the encoder
-
-    def _encoded_vectors(self, users: Sequence[_User]) -> dict[bytes, NDArray[np.float32]]:
-        """The vectors of every segment that is not in the index, by key. A duplicate in the batch is encoded once."""
-        found: dict[bytes, NDArray[np.float32]] = {}
-        missing: dict[bytes, Composed] = {}
-        for user in users:
-            for plan in user.plans:
-                if plan.composed is None:
-                    continue
-                if plan.key not in found and plan.key not in missing:
-                    cached = self._cache.get(plan.key)
-                    if cached is None:
-                        missing[plan.key] = plan.composed
-                    else:
-                        found[plan.key] = cached
-                user.misses += plan.key in missing
-                user.hits += plan.key in found
+    def encode(self, requests: Sequence[PlannedUsers]) -> None:
+        """Encode what the users of several requests miss, each distinct segment once, and cache it."""
+        missing = {key: composed for users in requests for key, composed in users.missing.items()}
+        # What was missing when it was looked up may have been encoded for someone else since.
+        found = {key: cached for key in missing if (cached := self._cache.peek(key)) is not None}
+        missing = {key: composed for key, composed in missing.items() if key not in found}
         vectors = encode_composed(list(missing.values()), self._template, self._encode, self._max_rows)
         for key, encoded in zip(missing, vectors, strict=True):
             self._cache.put(key, encoded)
             found[key] = encoded
-        return found
+        for users in requests:
+            users.vectors.update({key: found[key] for key in users.missing})
 
-    def _materialise(self, plan: _Plan, vectors: dict[bytes, NDArray[np.float32]]) -> EmbeddedSegment:
-        if plan.composed is not None:
-            rows = vectors[plan.key]
-            weights = self._index.idf[plan.composed.kept_ids]
-            groups = plan.composed.groups
-        else:
-            space = self._index.spaces[plan.space]
-            items = [space.items.item(row) for row in plan.rows]
-            rows = np.concatenate(items).astype(np.float32)
-            weights = np.concatenate([space.item_weights(row) for row in plan.rows])
-            groups = np.repeat(np.arange(len(items), dtype=np.int32), [len(item) for item in items])
-        shares, units = normalise_weights(weights, groups, self._config.aggregation.group_by_item)
-        return EmbeddedSegment(plan.label, plan.channel, plan.weight, rows, shares, units)
+    def finish(self, users: PlannedUsers) -> EmbeddedUsers:
+        """The segments of users nothing of whom is missing any more."""
+        return EmbeddedUsers(
+            segments=[self._segments(plan, users.vectors) for plan in users.plans],
+            dim=self.index.dim,
+            limits=self.config.limits,
+            unknown=[plan.unknown for plan in users.plans],
+            truncated=[plan.truncated for plan in users.plans],
+            hits=users.hits,
+            misses=users.misses,
+        )
+
+    def _segments(self, plan: UserPlan, vectors: Vectors) -> UserSegments:
+        return UserSegments(
+            labels=tuple(plan.labels),
+            channels=np.array(plan.channels, dtype=np.int32),
+            weights=np.array(plan.weights, dtype=np.float32),
+            spaces={name: self._space_tokens(name, sources, vectors) for name, sources in plan.spaces.items()},
+        )
+
+    def _space_tokens(self, space: str, sources: Sequence[tuple[int, Source]], vectors: Vectors) -> SpaceTokens:
+        parts = [self._token_rows(space, source, vectors) for _, source in sources]
+        unit_lengths = _joined([part.unit_lengths for part in parts])
+        segment_units = _joined([part.segment_units for part in parts])
+        return SpaceTokens.weighted(
+            segments=_joined([np.arange(first, first + len(source)) for first, source in sources]),
+            tokens=_joined([part.tokens for part in parts]),
+            weights=_joined([part.weights for part in parts]),
+            starts=np.cumsum(unit_lengths) - unit_lengths,
+            unit_segment=np.repeat(np.arange(len(segment_units)), segment_units),
+        )
+
+    def _token_rows(self, space: str, source: Source, vectors: Vectors) -> TokenRows:
+        by_item = self.config.aggregation.group_by_item
+        if isinstance(source, LookedUp):
+            return self._lookups[space].tokens(source.rows, source.counts, by_item)
+        composed = source.composed
+        units = np.bincount(composed.groups) if by_item else np.array([len(composed.groups)])
+        return TokenRows(vectors[source.key], self.index.idf[composed.kept_ids], units, np.array([len(units)]))
+
+
+def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,18 +29,23 @@ class UserContext:
     """What is known of one user: a history, oldest first, and texts. The lists of the history are equally long."""
 
     item_ids: Sequence[bytes] = ()
-    timestamps: Sequence[int] | None = None
+    timestamps: Sequence[int] | NDArray[np.int64] | None = None
     kinds: Sequence[str] | None = None
-    weights: Sequence[float] | None = None
+    weights: Sequence[float] | NDArray[np.float32] | None = None
     texts: Sequence[Text] = ()
     reject_unknown: bool = False
 
 
 @dataclass(frozen=True)
 class RankingOptions:
-    """What to rank and how much of it to return. ``candidates`` None is the whole catalogue."""
+    """What to rank and how much of it to return.
+
+    ``candidates`` None is the whole catalogue. With ``categories``, an item that is in none of them is not ranked; None
+    or an empty list is no such limit.
+    """
 
     candidates: Sequence[bytes] | None = None
+    categories: Sequence[bytes] | None = None
     exclude: Sequence[bytes] = ()
     history: Sequence[bytes] = ()
     top_k: int | None = None
@@ -61,15 +67,11 @@ def check_context(context: UserContext, limits: Limits, row: int) -> None:
     for text in context.texts:
         size = len(text.text.encode())
         _limit(row, f"bytes in text {text.name!r}", size, "max_text_bytes", limits.max_text_bytes)
-        _check_weights(row, f"text {text.name!r}", [text.weight], limits)
-    _check_weights(row, "history", context.weights or (), limits)
-    stamps = context.timestamps or ()
-    for position in range(1, len(stamps)):
-        if stamps[position] < stamps[position - 1]:
-            raise InvalidArgumentError(
-                f"user {row}: history must be oldest first, but timestamp {stamps[position]} at position {position} "
-                f"follows {stamps[position - 1]}"
-            )
+        _check_weight(row, f"text {text.name!r}", 0, text.weight, limits)
+    if context.weights is not None:
+        _check_weights(row, "history", context.weights, limits)
+    if context.timestamps is not None:
+        _check_order(row, np.asarray(context.timestamps, dtype=np.int64))
 
 
 def check_options(options: RankingOptions, catalogue_size: int, limits: Limits, row: int) -> int:
@@ -121,14 +123,30 @@ def _limit_ids(row: int, item_ids: Sequence[bytes], limits: Limits) -> None:
     _limit(row, "bytes in an item id", longest, "max_id_bytes", limits.max_id_bytes)
 
 
-def _check_weights(row: int, what: str, weights: Sequence[float], limits: Limits) -> None:
-    values: NDArray[Any] = np.asarray(weights, dtype=np.float64)
-    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
-    if len(bad):
+def _check_order(row: int, timestamps: NDArray[np.int64]) -> None:
+    falls = np.flatnonzero(timestamps[1:] < timestamps[:-1])
+    if len(falls):
+        position = int(falls[0]) + 1
         raise InvalidArgumentError(
-            f"user {row}: weight {values[bad[0]]} at position {bad[0]} of {what}: weights must be finite and at least 0"
+            f"user {row}: history must be oldest first, but timestamp {timestamps[position]} at position {position} "
+            f"follows {timestamps[position - 1]}"
         )
-    if len(values) and values.max() > limits.max_weight:
+
+
+def _check_weights(row: int, what: str, weights: Sequence[float] | NDArray[np.float32], limits: Limits) -> None:
+    values: NDArray[Any] = np.asarray(weights, dtype=np.float64)
+    usable = (values >= 0) & (values <= limits.max_weight)  # NaN is neither
+    if not usable.all():
+        position = int(np.argmin(usable))
+        _check_weight(row, what, position, float(values[position]), limits)
+
+
+def _check_weight(row: int, what: str, position: int, weight: float, limits: Limits) -> None:
+    if not (math.isfinite(weight) and weight >= 0):
+        raise InvalidArgumentError(
+            f"user {row}: weight {weight} at position {position} of {what}: weights must be finite and at least 0"
+        )
+    if weight > limits.max_weight:
         raise LimitExceededError(
-            f"user {row}: a weight of {values.max():g} in {what}, the limit max_weight is {limits.max_weight:,}"
+            f"user {row}: a weight of {weight:g} in {what}, the limit max_weight is {limits.max_weight:,}"
         )

@@ -30,6 +30,7 @@ def ranking_options(arrays: Arrays) -> list[RankingOptions]:
         RankingOptions(
             candidates=_ids(arrays, protocol.CANDIDATE_IDS, row) if protocol.CANDIDATE_IDS.name in arrays else None,
             exclude=_ids(arrays, protocol.EXCLUDE_IDS, row),
+            categories=_ids(arrays, protocol.CATEGORIES, row) if protocol.CATEGORIES.name in arrays else None,
             history=_ids(arrays, protocol.HISTORY_ITEM_IDS, row),
             top_k=_scalar(arrays, protocol.TOP_K, row),
             reject_unknown=bool(_scalar(arrays, protocol.REJECT_UNKNOWN, row)),
@@ -45,18 +46,25 @@ def _user_context(arrays: Arrays, row: int) -> UserContext:
     return UserContext(
         item_ids=item_ids,
         timestamps=_row(arrays, protocol.HISTORY_TIMESTAMPS, row, len(item_ids)),
-        kinds=kinds and [decode_text(kind, protocol.HISTORY_KINDS.name, row) for kind in kinds],
+        kinds=None if kinds is None else _kinds(kinds.tolist(), row),
         weights=_row(arrays, protocol.HISTORY_WEIGHTS, row, len(item_ids)),
         texts=_texts(arrays, row),
         reject_unknown=bool(_scalar(arrays, protocol.REJECT_UNKNOWN, row)),
     )
 
 
+def _kinds(encoded: list[bytes], row: int) -> list[str]:
+    """There are few kinds, and many events."""
+    decoded = {kind: decode_text(kind, protocol.HISTORY_KINDS.name, row) for kind in set(encoded)}
+    return [decoded[kind] for kind in encoded]
+
+
 def _texts(arrays: Arrays, row: int) -> list[Text]:
     if protocol.TEXTS.name not in arrays:
         return []
     texts, names = arrays[protocol.TEXTS.name][row].tolist(), arrays[protocol.TEXT_NAMES.name][row].tolist()
-    weights = _row(arrays, protocol.TEXT_WEIGHTS, row, len(texts)) or [1.0] * len(texts)
+    sent = _row(arrays, protocol.TEXT_WEIGHTS, row, len(texts))
+    weights = [1.0] * len(texts) if sent is None else sent.tolist()
     return [
         Text(decode_text(name, protocol.TEXT_NAMES.name, row), decode_text(text, protocol.TEXTS.name, row), weight)
         for name, text, weight in zip(names, texts, weights, strict=True)
@@ -77,9 +85,9 @@ def _ids(arrays: Arrays, tensor: protocol.Tensor, row: int) -> list[bytes]:
     return ids[:end]
 
 
-def _row(arrays: Arrays, tensor: protocol.Tensor, row: int, length: int) -> list[Any] | None:
+def _row(arrays: Arrays, tensor: protocol.Tensor, row: int, length: int) -> NDArray[Any] | None:
     found = arrays.get(tensor.name)
-    return None if found is None else found[row, :length].tolist()
+    return None if found is None else found[row, :length]
 
 
 def _scalar(arrays: Arrays, tensor: protocol.Tensor, row: int) -> Any:

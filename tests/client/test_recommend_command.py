@@ -83,6 +83,11 @@ def test_ids_come_comma_separated_or_from_a_file(tmp_path: Path) -> None:
     assert args.exclude == ("c",)
 
 
+def test_categories_are_named_one_by_one() -> None:
+    assert parse("--category", "tents", "--category", "boots, lined").category == ["tents", "boots, lined"]
+    assert parse("--text", "tent").category is None
+
+
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
 def test_a_file_of_ids_that_cannot_be_read_is_named(
     tmp_path: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tesserank_client import Event, InvalidArgumentError, Request, Text
 from tesserank_client import _protocol as protocol
-from tesserank_client._request import Row, check
+from tesserank_client._request import History, Row, check
 from tesserank_client._tensors import NUMPY_DTYPES, Call, encode_cross_encoder, encode_recommend
 
 # Any Unicode that UTF-8 can carry, U+0000 and the astral planes included.
@@ -21,15 +21,31 @@ weights = st.floats(0, 1e6, width=32)
 
 @st.composite
 def rows(draw: st.DrawFn) -> list[Row]:
-    """Users of one request: alike in having timestamps and candidates, different in everything else."""
-    timestamps = st.integers(-(2**63), 2**63 - 1) if draw(st.booleans()) else st.none()
-    events = st.builds(Event, strings, timestamps, st.none() | strings, weights)
+    """Users of one request: alike in having timestamps, candidates and categories, different in everything else."""
+    with_timestamps = draw(st.booleans())
+
+    def column(values: st.SearchStrategy[Any], length: int) -> st.SearchStrategy[Any]:
+        return st.lists(values, min_size=length, max_size=length).map(tuple)
+
+    def histories(length: int) -> st.SearchStrategy[History]:
+        """Columns that say something: a tensor of defaults is not sent, and so cannot come back."""
+        if not length:
+            return st.just(History())
+        return st.builds(
+            History,
+            item_ids=column(strings, length),
+            timestamps=column(st.integers(-(2**63), 2**63 - 1), length) if with_timestamps else st.none(),
+            kinds=column(strings, length),
+            weights=column(weights, length),
+        )
+
     row = st.builds(
         Row,
-        events=st.lists(events, max_size=4).map(tuple),
+        history=st.integers(0, 4).flatmap(histories),
         texts=st.lists(st.builds(Text, strings, strings, weights), max_size=3).map(tuple),
         candidates=st.lists(strings, min_size=1, max_size=5).map(tuple) if draw(st.booleans()) else st.none(),
         exclude=st.lists(strings, max_size=3).map(tuple),
+        categories=st.lists(strings, min_size=1, max_size=3).map(tuple) if draw(st.booleans()) else st.none(),
         top_k=st.integers(1, 2**31 - 1),
         reject_unknown=st.booleans(),
         exclude_history=st.booleans(),
@@ -86,12 +102,16 @@ def test_users_with_and_without_a_top_k_are_sent_apart() -> None:
 
 def test_history_mixes_ids_and_events() -> None:
     row = check(Request(history=["a", Event("b", kind="click"), Event("c", weight=2)]))
-    assert row.events == (Event("a"), Event("b", kind="click"), Event("c", weight=2.0))
+    assert row.history == History(("a", "b", "c"), None, ("", "click", ""), (1.0, 1.0, 2.0))
+
+
+def test_a_history_of_events_that_say_nothing_more_is_one_of_ids() -> None:
+    assert check(Request(history=[Event("a"), Event("b")])) == check(Request(history=["a", "b"]))
 
 
 def test_numpy_integers_are_integers() -> None:
     row = check(Request(history=[Event("a", timestamp=np.int64(7))], top_k=np.int32(3)))  # type: ignore[arg-type]
-    assert (row.events[0].timestamp, row.top_k) == (7, 3)
+    assert (row.history.timestamps, row.top_k) == ((7,), 3)
 
 
 def test_a_user_who_leaves_history_to_the_server_gets_its_default_beside_one_who_does_not() -> None:
@@ -136,6 +156,10 @@ def test_the_server_judges_a_weight_that_can_be_sent(weight: float) -> None:
         ({"candidates": "abc"}, "candidates is 'abc': give a list"),
         ({"candidates": ["a", ""]}, 'candidate id is ""'),
         ({"candidates": ["\udfff"]}, "cannot be encoded as UTF-8"),
+        ({"categories": []}, "categories is empty: name some, or None for all categories"),
+        ({"categories": "tents"}, "categories is 'tents': give a list"),
+        ({"categories": [3]}, "category 3 is of type int"),
+        ({"history": [Event("a", kind=cast(Any, ["view"]))]}, "kind of the event of item 'a' ['view'] is of type list"),
         ({"exclude": "abc"}, "exclude is 'abc': give a list"),
         ({"exclude": [""]}, 'excluded item id is ""'),
         ({"top_k": 0}, "top_k is 0: it must be an int from 1"),
@@ -155,6 +179,11 @@ def test_what_cannot_be_sent_is_refused(arguments: dict[str, Any], message: str)
 def test_users_with_and_without_candidates_are_not_sent_together() -> None:
     with pytest.raises(InvalidArgumentError, match="1 of 2 users have candidates"):
         encode_recommend([check(Request(["a"])), check(Request(["a"], candidates=["b"]))])
+
+
+def test_users_with_and_without_categories_are_not_sent_together() -> None:
+    with pytest.raises(InvalidArgumentError, match="1 of 2 users have categories, the others none: send them apart"):
+        encode_recommend([check(Request(["a"])), check(Request(["a"], categories=["tents"]))])
 
 
 def test_users_with_and_without_timestamps_are_not_sent_together() -> None:
@@ -183,15 +212,16 @@ def _rows_of(call: Call, users: int) -> list[Row]:
 
     def row(user: int) -> Row:
         history, texts = ids("HISTORY_ITEM_IDS", user), ids("TEXTS", user)
-        timestamps = read("HISTORY_TIMESTAMPS", user, None, len(history))
-        kinds = [kind.decode() or None for kind in read("HISTORY_KINDS", user, b"", len(history))]
-        event_weights = read("HISTORY_WEIGHTS", user, 1.0, len(history))
+        kinds = tuple(kind.decode() for kind in read("HISTORY_KINDS", user, b"", len(history)))
+        columns = (tuple(read(name, user, None, len(history))) for name in ("HISTORY_TIMESTAMPS", "HISTORY_WEIGHTS"))
+        stamps, event_weights = (column if any(value is not None for value in column) else None for column in columns)
         text_weights = read("TEXT_WEIGHTS", user, 1.0, len(texts))
         return Row(
-            events=tuple(map(Event, history, timestamps, kinds, event_weights)),
+            history=History(history, stamps, kinds, event_weights) if history else History(),
             texts=tuple(map(Text, ids("TEXT_NAMES", user), texts, text_weights)),
             candidates=ids("CANDIDATE_IDS", user) if "CANDIDATE_IDS" in tensors else None,
             exclude=ids("EXCLUDE_IDS", user),
+            categories=ids("CATEGORIES", user) if "CATEGORIES" in tensors else None,
             top_k=tensors["TOP_K"][user][0],
             reject_unknown=tensors["REJECT_UNKNOWN"][user][0],
             exclude_history=tensors["EXCLUDE_HISTORY"][user][0],

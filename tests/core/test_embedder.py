@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from tesserank.errors import EmptyRequestError, InvalidArgumentError, UnknownIte
 from tesserank.segments.config import HistoryConfig
 from tesserank.serving.embedder import EmbeddedUsers
 from tesserank.serving.request import Text, UserContext
-from tesserank.serving.segments import SegmentBatch
+from tests.core.users import assert_same
 from tests.core.world import (
     ITEMS,
     TEMPLATE,
@@ -49,12 +49,7 @@ def history(*items: str, **more: Any) -> UserContext:
 
 
 def labels(embedded: EmbeddedUsers, row: int = 0) -> list[str]:
-    return [label.decode() for label in embedded.batch.labels[row] if label]
-
-
-def assert_same(left: SegmentBatch, right: SegmentBatch) -> None:
-    for field in fields(SegmentBatch):
-        np.testing.assert_array_equal(getattr(left, field.name), getattr(right, field.name), err_msg=field.name)
+    return list(embedded.segments[row].labels)
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -71,7 +66,8 @@ def test_cold_warm_and_hot_requests_give_identical_arrays(cut: str, users: Seque
     cold = make_embedder(make_config(cut), CountingEncoder()).embed(users)
     without_cache = make_embedder(make_config(cut), CountingEncoder(), cache=SegmentCache(0)).embed(users)
     for other in (hot, cold, without_cache):
-        assert_same(warm.batch, other.batch)
+        for ours, theirs in zip(warm.segments, other.segments, strict=True):
+            assert_same(ours, theirs)
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -81,9 +77,8 @@ def test_a_batch_gives_each_user_what_they_get_alone(cut: str, users: Sequence[U
     together = make_embedder(make_config(cut), CountingEncoder()).embed(users)
     for row, user in enumerate(users):
         alone = make_embedder(make_config(cut), CountingEncoder()).embed([user])
-        mine = together.users(slice(row, row + 1))
-        assert_same(mine.batch, alone.batch)
-        assert (mine.unknown, mine.truncated) == (alone.unknown, alone.truncated)
+        assert_same(together.segments[row], alone.segments[0])
+        assert (together.unknown[row], together.truncated[row]) == (alone.unknown[0], alone.truncated[0])
         assert together.hits[row] + together.misses[row] == alone.hits[0] + alone.misses[0]
 
 
@@ -94,6 +89,41 @@ def test_the_same_segment_of_several_users_is_encoded_once() -> None:
     assert encoder.rows == 1
     assert (embedded.hits, embedded.misses) == ([0] * 10, [2] * 10), "what each user had to wait for"
     assert (cache.counters().hits, cache.counters().misses) == (0, 1), "what the cache was asked for"
+
+
+def test_what_several_requests_miss_is_encoded_together_and_once() -> None:
+    encoder = CountingEncoder()
+    embedder = make_embedder(make_config(), encoder)
+    requests = [embedder.plan([UserContext(texts=[Text("query", text)])]) for text in ("5 6", "7 8", "5 6")]
+    assert [len(request.missing) for request in requests] == [1, 1, 1]
+    embedder.encode(requests)
+    assert encoder.shapes == [(2, 6)]
+    alone = make_embedder(make_config(), CountingEncoder()).embed([UserContext(texts=[Text("query", "5 6")])])
+    for request in (requests[0], requests[2]):
+        assert_same(embedder.finish(request).segments[0], alone.segments[0])
+
+
+def test_what_was_encoded_for_another_meanwhile_is_not_encoded_again() -> None:
+    encoder, cache = CountingEncoder(), SegmentCache(1 << 20)
+    embedder = make_embedder(make_config(), encoder, cache=cache)
+    first, second = (embedder.plan([UserContext(texts=[Text("query", "5 6")])]) for _ in range(2))
+    embedder.encode([first])
+    embedder.encode([second])
+    assert encoder.rows == 1
+    assert second.misses == [1], "it was missing when it was looked for"
+    assert (cache.counters().hits, cache.counters().misses) == (0, 2)
+    assert_same(embedder.finish(first).segments[0], embedder.finish(second).segments[0])
+
+
+def test_a_segment_that_is_evicted_before_it_is_needed_is_there_nevertheless() -> None:
+    cache = SegmentCache(600)  # room for one text
+    embedder = make_embedder(make_config(), CountingEncoder(), cache=cache)
+    embedder.embed([UserContext(texts=[Text("query", "5 6")])])
+    planned = embedder.plan([UserContext(texts=[Text("query", "5 6")])])
+    assert planned.hits == [1]
+    embedder.embed([UserContext(texts=[Text("query", "7 8")])])
+    assert cache.counters().evictions == 1
+    assert embedder.finish(planned).segments[0].spaces["text"].tokens.shape == (2, 8)
 
 
 def test_the_encoder_is_never_given_more_rows_than_it_takes() -> None:
@@ -139,6 +169,25 @@ def test_a_session_is_one_segment_of_its_items_in_both_spaces() -> None:
         "history/text:i1+i2", "history/text:i3", "history/collaborative:i1+i2", "history/collaborative:i3",
     ]  # fmt: skip
     assert embedded.misses == [2], "collaborative vectors are looked up"
+
+
+@pytest.mark.parametrize("kind", ["float16", "int8"])
+@pytest.mark.parametrize("group_by_item", [True, False])
+def test_looked_up_segments_hold_the_vectors_of_their_items(kind: str, group_by_item: bool) -> None:
+    """One segment and one item at a time; the embedder gathers those of all segments of a user at once."""
+    index, config = make_index(kind=kind), make_config("session", group_by_item=group_by_item)
+    # the middle item of the second session is one that the collaborative space does not know
+    context = UserContext([b"i1", b"i2", b"i3", b"i11", b"i5"], timestamps=[0, 5, 50, 51, 52])
+    found = make_embedder(config, CountingEncoder(), index).embed([context]).segments[0].spaces["collaborative"]
+    space, blocks = index.spaces["collaborative"], [[1, 2], [3, 5]]
+    units = [[row] for block in blocks for row in block] if group_by_item else blocks
+    vectors = [np.concatenate([space.items.item(row) for row in unit]) for unit in units]
+    np.testing.assert_array_equal(found.tokens, np.concatenate(vectors))
+    assert found.starts.tolist() == np.cumsum([0, *map(len, vectors)])[:-1].tolist()
+    assert found.unit_segment.tolist() == ([0, 0, 1, 1] if group_by_item else [0, 1])
+    for unit, own in zip(units, np.split(found.token_weights, found.starts[1:]), strict=True):
+        weights = np.concatenate([space.item_weights(row) for row in unit])
+        np.testing.assert_allclose(own, weights / weights.sum(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("cut", CUTS)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tesserank.errors import ArtifactError
-from tesserank.index import ItemIndex, Space, load_index, save_index
+from tesserank.index import Categories, ItemIndex, Space, load_index, save_index
+from tesserank.index.categories import UnknownCategoryError
 from tesserank.maxsim.ragged import Ragged
+from tesserank.maxsim.vectors import KINDS, quantise
 from tests.core.world import ITEMS, TEXTLESS, make_index
 
 
@@ -21,18 +24,32 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_index_comes_back_from_disk_as_it_was(saved: Path) -> None:
-    before, after = make_index(), load_index(saved)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_comes_back_from_disk_as_it_was(kind: str, tmp_path: Path) -> None:
+    before = make_index(kind=kind)
+    save_index(before, tmp_path)
+    after = load_index(tmp_path)
     assert (after.index_id, after.encoder_id, after.item_ids) == (before.index_id, before.encoder_id, before.item_ids)
     assert set(after.spaces) == set(before.spaces)
     for name, space in before.spaces.items():
         assert (after.spaces[name].scale, after.spaces[name].dim) == (space.scale, space.dim)
-        assert after.spaces[name].items.vectors.dtype == np.float16
-        np.testing.assert_array_equal(after.spaces[name].items.vectors, space.items.vectors)
-        np.testing.assert_array_equal(after.spaces[name].items.offsets, space.items.offsets)
-        np.testing.assert_array_equal(after.spaces[name].weights, space.weights)
-    np.testing.assert_array_equal(after.tokens.vectors, before.tokens.vectors)
+        assert after.spaces[name].items.kind == kind
+        for part, array in space.items.arrays().items():
+            np.testing.assert_array_equal(after.spaces[name].items.arrays()[part], array, strict=True)
+        np.testing.assert_array_equal(after.spaces[name].items.offsets, space.items.offsets, strict=True)
+        np.testing.assert_allclose(after.spaces[name].weights, space.weights, rtol=2**-11)  # float16 on disk
+    np.testing.assert_array_equal(after.tokens.vectors, before.tokens.vectors, strict=True)
+    np.testing.assert_array_equal(after.tokens.offsets, before.tokens.offsets, strict=True)
     np.testing.assert_array_equal(after.idf, before.idf)
+    assert before.categories is not None
+    assert after.categories is not None
+    assert after.categories.names == before.categories.names == ("book", "toy")
+    np.testing.assert_array_equal(after.categories.codes, before.categories.codes, strict=True)
+
+
+def test_an_index_without_categories_comes_back_without(tmp_path: Path) -> None:
+    save_index(replace(make_index(), categories=None), tmp_path)
+    assert load_index(tmp_path).categories is None
 
 
 def test_ids_survive_the_disk_whatever_their_characters(tmp_path: Path) -> None:
@@ -56,15 +73,8 @@ def test_the_widest_space_sets_the_dimensions() -> None:
     assert make_index().dim == 8
 
 
-def test_float32_copies_hold_the_same_values() -> None:
-    index, copy = make_index(), make_index().in_float32()
-    for name, space in index.spaces.items():
-        assert copy.spaces[name].items.vectors.dtype == np.float32
-        np.testing.assert_array_equal(copy.spaces[name].items.vectors, space.items.vectors)
-
-
 def test_an_item_without_vectors_is_an_error() -> None:
-    items = Ragged(np.zeros((2, 3), dtype=np.float16), np.array([0, 1, 1, 2]))
+    items = quantise("int8", Ragged(np.zeros((2, 3)), np.array([0, 1, 1, 2])))
     with pytest.raises(ArtifactError, match="item 1 has no vector in space 'text'"):
         Space("text", items, np.ones(2, dtype=np.float32), 1.0)
 
@@ -79,8 +89,10 @@ def test_ids_that_do_not_match_the_rows_are_an_error() -> None:
     index = make_index()
     with pytest.raises(ArtifactError, match="11 item ids but 12 rows of vectors in space 'text' of index index-1"):
         replace(index, item_ids=ITEMS[1:])
-    with pytest.raises(ArtifactError, match="12 item ids but 11 rows of tokens in index index-1"):
+    with pytest.raises(ArtifactError, match="12 item ids but 11 rows of tokens of index index-1"):
         replace(index, tokens=index.tokens.take(np.arange(11)))
+    with pytest.raises(ArtifactError, match="12 item ids but 2 categories of index index-1"):
+        replace(index, categories=Categories.of(["toy", None]))
 
 
 def test_an_id_that_comes_twice_is_an_error() -> None:
@@ -96,6 +108,13 @@ def save_offsets(offsets: list[int], path: Path) -> None:
     np.save(path, np.array(offsets, dtype=np.int64))
 
 
+def rewrite(directory: Path, key: str, value: Any) -> None:
+    """Change what ``index.json`` says; None takes the key out."""
+    meta = json.loads((directory / "index.json").read_text())
+    meta[key] = value
+    (directory / "index.json").write_text(json.dumps({k: v for k, v in meta.items() if k != key or value is not None}))
+
+
 DAMAGE = {
     "a missing matrix": (lambda d: (d / "text" / "vectors.npy").unlink(), "vectors.npy cannot be read"),
     "a truncated matrix": (lambda d: truncate(d / "text" / "vectors.npy"), "vectors.npy cannot be read"),
@@ -106,8 +125,21 @@ DAMAGE = {
     "too few ids": (lambda d: (d / "item_ids.json").write_text('["i0"]'), "1 item ids but 12 items in index index-1"),
     "ids that are no list": (lambda d: (d / "item_ids.json").write_text("7"), "is corrupt"),
     "no description": (lambda d: (d / "index.json").unlink(), r"index.json cannot be read \(No such file"),
+    "an index of before": (lambda d: rewrite(d, "format", None), "is an index of format 1, this version reads 2"),
+    "an index of later": (lambda d: rewrite(d, "format", 3), "is an index of format 3, this version reads 2"),
+    "an unknown kind of vectors": (
+        lambda d: rewrite(d, "spaces", {"text": {"vectors": "int3"}}),
+        "holds vectors of kind 'int3', this version reads int8, int16, float16",
+    ),
+    "parts of another kind": (
+        lambda d: rewrite(d, "spaces", {"text": {"vectors": "int8", "arrays": ["vectors"], "scale": 1.0}}),
+        "text is corrupt",
+    ),
+    "categories beyond the names": (lambda d: rewrite(d, "categories", ["toy"]), "category codes from -1 to 1, but 1"),
+    "missing categories": (lambda d: (d / "categories.npy").unlink(), "categories.npy cannot be read"),
     "a description that is no JSON": (lambda d: truncate(d / "index.json"), "index.json is corrupt"),
-    "an empty description": (lambda d: (d / "index.json").write_text("{}"), "index.json is corrupt"),
+    "a description that lacks all": (lambda d: (d / "index.json").write_text('{"format": 2}'), "index.json is corrupt"),
+    "a description that is a list": (lambda d: (d / "index.json").write_text("[]"), "index.json is corrupt"),
 }
 
 
@@ -129,7 +161,8 @@ def test_object_arrays_are_refused_since_unpickling_runs_code(saved: Path) -> No
 def test_the_description_is_for_people_too(saved: Path) -> None:
     meta = json.loads((saved / "index.json").read_text())
     assert meta["items"] == 12
-    assert meta["spaces"]["collaborative"] == {"dim": 4, "scale": 0.5}
+    assert meta["spaces"]["collaborative"] == {"vectors": "float16", "arrays": ["vectors"], "dim": 4, "scale": 0.5}
+    assert meta["categories"] == ["book", "toy"]
 
 
 def test_an_index_without_items_has_no_rows() -> None:
@@ -140,3 +173,19 @@ def test_an_index_without_items_has_no_rows() -> None:
     none = ItemIndex("x", "y", (), empty, index.tokens.take(np.arange(0)), index.idf)
     assert len(none) == 0
     assert none.rows([b"i0"]).tolist() == [-1]
+
+
+def test_a_category_allows_its_items_and_no_others() -> None:
+    categories = Categories.of(["toy", None, "book", "", "toy", "żółw"])
+    assert categories.names == ("book", "toy", "żółw")
+    assert np.flatnonzero(categories.allowed([b"toy"])).tolist() == [0, 4]
+    assert np.flatnonzero(categories.allowed([b"book", "żółw".encode(), b"book"])).tolist() == [2, 5]
+    assert np.flatnonzero(categories.allowed([b"toy", b"book", "żółw".encode()])).tolist() == [0, 2, 4, 5]
+
+
+def test_an_unknown_category_is_named_with_some_that_are_known() -> None:
+    categories = Categories.of([f"c{number}" for number in range(9)])
+    with pytest.raises(UnknownCategoryError, match=r"no item has 'toys': there are 9 \(c0, c1, c2, c3, c4, \.\.\.\)"):
+        categories.allowed([b"c1", b"toys"])
+    with pytest.raises(UnknownCategoryError, match=r"no item has '\\xff': there are 9"):
+        categories.allowed([b"\xff"])

@@ -1,4 +1,4 @@
-"""Segments as padded arrays: nothing is lost, padding is recognisable, and what no embedder gives out is refused."""
+"""Segments flat and as padded arrays: nothing is lost on the way, and what no embedder gives out is refused."""
 
 from __future__ import annotations
 
@@ -13,60 +13,78 @@ from numpy.typing import NDArray
 
 from tesserank.errors import InvalidArgumentError, LimitExceededError
 from tesserank.limits import Limits
-from tesserank.serving.segments import EmbeddedSegment, SegmentBatch, normalise_weights
+from tesserank.serving.segments import SegmentBatch, SpaceTokens, UserSegments, normalise_weights
+from tests.core.users import assert_same
 
-DIM = 3
+CHANNEL_SPACES = ("wide", "narrow", "wide")
+DIMS = {"wide": 3, "narrow": 2}
+
+# A segment: its channel, and how many tokens each of its units has.
+Segment = tuple[int, list[int]]
+shapes = st.tuples(st.integers(0, 2), st.lists(st.integers(1, 3), min_size=1, max_size=3))
 
 
-def make_segment(label: str, tokens: int, width: int, channel: int, seed: int) -> EmbeddedSegment:
-    rng = np.random.default_rng(seed)
-    return EmbeddedSegment(
-        label=label,
-        channel=channel,
-        weight=float(np.float32(rng.uniform(0.1, 2))),
-        vectors=rng.standard_normal((tokens, width)).astype(np.float32),
-        token_weights=rng.uniform(0.1, 1, tokens).astype(np.float32),
-        groups=np.sort(rng.integers(0, 3, tokens)).astype(np.int32),
+def make_space(name: str, segments: dict[int, list[int]], rng: np.random.Generator) -> SpaceTokens:
+    """Random tokens of these segments, by position among the user's."""
+    lengths = np.array([length for units in segments.values() for length in units])
+    return SpaceTokens.weighted(
+        segments=np.array(list(segments)),
+        tokens=rng.standard_normal((lengths.sum(), DIMS[name])).astype(np.float32),
+        weights=rng.uniform(0.1, 1, lengths.sum()).astype(np.float32),
+        starts=np.cumsum(lengths) - lengths,
+        unit_segment=np.repeat(np.arange(len(segments)), [len(units) for units in segments.values()]),
     )
 
 
-segments = st.builds(
-    make_segment,
-    label=st.text(min_size=1, max_size=5),
-    tokens=st.integers(1, 5),
-    width=st.integers(1, DIM),
-    channel=st.integers(0, 3),
-    seed=st.integers(0, 99),
-)
-users = st.lists(st.lists(segments, min_size=1, max_size=4), min_size=1, max_size=4)
+def make_user(segments: list[Segment], seed: int = 0) -> UserSegments:
+    rng = np.random.default_rng(seed)
+    spaces = {}
+    for name in DIMS:
+        mine = {k: units for k, (channel, units) in enumerate(segments) if CHANNEL_SPACES[channel] == name}
+        if mine:
+            spaces[name] = make_space(name, mine, rng)
+    return UserSegments(
+        labels=tuple(f"segment-ž{k}" for k in range(len(segments))),
+        channels=np.array([channel for channel, _ in segments], dtype=np.int32),
+        weights=rng.uniform(0.1, 2, len(segments)).astype(np.float32),
+        spaces=spaces,
+    )
 
 
-def assert_holds(batch: SegmentBatch, row: int, user: list[EmbeddedSegment]) -> None:
-    """The user's segments, and after them only padding."""
-    for k, segment in enumerate(user):
-        length, width = segment.vectors.shape
-        np.testing.assert_array_equal(batch.embeddings[row, k, :length, :width], segment.vectors)
-        assert not batch.embeddings[row, k, length:].any()
-        assert not batch.embeddings[row, k, :, width:].any()
-        np.testing.assert_array_equal(batch.token_weights[row, k, :length], segment.token_weights)
-        assert not batch.token_weights[row, k, length:].any()
-        np.testing.assert_array_equal(batch.token_groups[row, k, :length], segment.groups)
-        assert (batch.channels[row, k], batch.weights[row, k]) == (segment.channel, np.float32(segment.weight))
-        assert batch.labels[row, k] == segment.label.encode()
-    rest = slice(len(user), None)
-    assert (batch.channels[row, rest] == -1).all()
-    for padding in (batch.embeddings, batch.token_weights, batch.weights):
-        assert not padding[row, rest].any()
-    assert set(batch.labels[row, rest]) <= {b""}
+users = st.builds(make_user, st.lists(shapes, min_size=1, max_size=5), st.integers(0, 99))
 
 
-@given(users)
-def test_a_stacked_batch_holds_every_user(batch_of: list[list[EmbeddedSegment]]) -> None:
-    batch = SegmentBatch.stack(batch_of, DIM)
-    longest = max(len(segment.vectors) for user in batch_of for segment in user)
-    assert batch.embeddings.shape == (len(batch_of), max(map(len, batch_of)), longest, DIM)
-    for row, user in enumerate(batch_of):
-        assert_holds(batch, row, user)
+@given(st.lists(users, min_size=1, max_size=4))
+def test_users_survive_the_way_to_padded_arrays_and_back(users: list[UserSegments]) -> None:
+    batch = SegmentBatch.stack(users, dim=3)
+    for user, back in zip(users, batch.users(CHANNEL_SPACES, DIMS), strict=True):
+        assert_same(user, back)
+
+
+@given(st.lists(users, min_size=1, max_size=4))
+def test_all_that_is_not_a_users_is_padding(users: list[UserSegments]) -> None:
+    batch = SegmentBatch.stack(users, dim=3)
+    for row, user in enumerate(users):
+        assert (batch.channels[row, len(user) :] == -1).all()
+        assert not batch.weights[row, len(user) :].any()
+        assert set(batch.labels[row, len(user) :]) <= {b""}
+        tokens = sum(len(space.tokens) for space in user.spaces.values())
+        assert np.count_nonzero(batch.token_weights[row]) == tokens
+        assert not batch.embeddings[row][batch.token_weights[row] == 0].any()
+        for k, channel in enumerate(user.channels):
+            assert not batch.embeddings[row, k, :, DIMS[CHANNEL_SPACES[channel]] :].any()
+
+
+def test_a_stacked_segment_lies_where_the_protocol_says() -> None:
+    user = make_user([(0, [2, 1]), (1, [1]), (0, [1])])
+    batch = SegmentBatch.stack([user], dim=3)
+    wide = user.spaces["wide"]
+    assert batch.embeddings.shape == (1, 3, 3, 3)
+    np.testing.assert_array_equal(batch.embeddings[0, 0], wide.tokens[:3])
+    np.testing.assert_array_equal(batch.embeddings[0, 2, 0], wide.tokens[3])
+    assert batch.token_groups[0].tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
+    np.testing.assert_array_equal(batch.token_weights[0, 0], wide.token_weights[:3])
+    assert batch.token_weights[0, 1:].tolist() == [[1, 0, 0], [1, 0, 0]]
 
 
 def arrays_of(batch: SegmentBatch) -> dict[str, NDArray[Any]]:
@@ -79,8 +97,12 @@ def arrays_of(batch: SegmentBatch) -> dict[str, NDArray[Any]]:
     }
 
 
+def make_batch() -> SegmentBatch:
+    return SegmentBatch.stack([make_user([(0, [2])])], dim=3)
+
+
 def test_a_batch_comes_back_from_its_arrays() -> None:
-    batch = SegmentBatch.stack([[make_segment("a", 2, 3, 0, 0)], [make_segment("b", 1, 3, 1, 1)]], DIM)
+    batch = SegmentBatch.stack([make_user([(0, [2])]), make_user([(1, [1]), (2, [1])])], dim=3)
     back = SegmentBatch.from_arrays(arrays_of(batch))
     for field in fields(replace(batch, labels=back.labels)):
         if field.name != "labels":
@@ -89,26 +111,10 @@ def test_a_batch_comes_back_from_its_arrays() -> None:
 
 @pytest.mark.parametrize("name", ["TOKEN_WEIGHTS", "TOKEN_GROUPS", "SEGMENT_CHANNELS", "SEGMENT_WEIGHTS"])
 def test_arrays_whose_shapes_disagree_are_an_error_with_both(name: str) -> None:
-    arrays = arrays_of(SegmentBatch.stack([[make_segment("a", 2, 3, 0, 0)]], DIM))
+    arrays = arrays_of(make_batch())
     arrays[name] = np.concatenate([arrays[name], arrays[name]], axis=1)
     with pytest.raises(InvalidArgumentError, match=rf"{name} has shape \(1, 2.*SEGMENT_EMBEDDINGS \(1, 1, 2, 3\)"):
         SegmentBatch.from_arrays(arrays)
-
-
-@given(st.lists(st.tuples(st.sampled_from((0.0, 0.5, 2.0)), st.integers(0, 3)), min_size=1, max_size=12), st.booleans())
-def test_normalised_weights_add_up_to_1_in_every_unit(pairs: list[tuple[float, int]], by_group: bool) -> None:
-    weights = np.array([weight for weight, _ in pairs], dtype=np.float32)
-    groups = np.unique(np.sort([group for _, group in pairs]), return_inverse=True)[1].astype(np.int32)
-    shares, units = normalise_weights(weights, groups, by_group)
-    assert (shares.dtype, units.dtype) == (np.float32, np.int32)
-    np.testing.assert_array_equal(units, groups if by_group else np.zeros(len(groups)))
-    np.testing.assert_allclose(np.bincount(units, weights=shares), np.ones(units.max() + 1), rtol=1e-6)
-    for unit in range(units.max() + 1):
-        mine = units == unit
-        if weights[mine].any():
-            np.testing.assert_allclose(shares[mine], weights[mine] / weights[mine].sum(), rtol=1e-6)
-        else:
-            assert len(set(shares[mine].tolist())) == 1, "nothing is known, so all count alike"
 
 
 @pytest.mark.parametrize(
@@ -124,21 +130,69 @@ def test_normalised_weights_add_up_to_1_in_every_unit(pairs: list[tuple[float, i
     ],
 )
 def test_a_value_that_no_embedder_gives_out_is_refused(name: str, value: float, message: str) -> None:
-    arrays = arrays_of(SegmentBatch.stack([[make_segment("a", 2, 3, 0, 0)]], DIM))
+    arrays = arrays_of(make_batch())
     arrays[name].flat[0] = value
     with pytest.raises(InvalidArgumentError, match=message):
         SegmentBatch.from_arrays(arrays)
 
 
 def test_arrays_with_an_empty_axis_are_refused() -> None:
-    arrays = arrays_of(SegmentBatch.stack([[make_segment("a", 2, 3, 0, 0)]], DIM))
     with pytest.raises(InvalidArgumentError, match="no axis may be empty"):
-        SegmentBatch.from_arrays({name: array[:, :0] for name, array in arrays.items()})
+        SegmentBatch.from_arrays({name: array[:, :0] for name, array in arrays_of(make_batch()).items()})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"channels": [[0, 9]]}, "SEGMENT_CHANNELS holds 9, there are 3"),
+        ({"channels": [[-1, -1]]}, "user 0: no segment"),
+        ({"channels": [[-1, 0]]}, r"user 0: SEGMENT_CHANNELS holds -1 \(padding\) before its last segment"),
+        ({"token_weights": [[[0, 0], [1, 0]]]}, "user 0: a segment of space 'wide' has no token weight above 0"),
+        ({"embeddings": np.zeros((1, 2, 2, 5))}, "SEGMENT_EMBEDDINGS has 5 dimensions, the index has 3"),
+    ],
+)
+def test_arrays_that_no_embedder_makes_are_errors_and_not_crashes(changes: dict[str, Any], message: str) -> None:
+    batch = SegmentBatch.stack([make_user([(0, [2]), (2, [1])])], dim=3)
+    broken = {name: np.array(value, dtype=getattr(batch, name).dtype) for name, value in changes.items()}
+    with pytest.raises(InvalidArgumentError, match=message):
+        replace(batch, **broken).users(CHANNEL_SPACES, DIMS)
 
 
 def test_padding_cannot_take_more_memory_than_allowed() -> None:
-    users = [[make_segment("long", 5, 3, 0, 0)], [make_segment("short", 1, 3, 0, 0)] * 4]
-    size = 4 * 2 * 4 * 5 * DIM
-    assert SegmentBatch.stack(users, DIM, Limits(max_embedding_bytes=size)).embeddings.nbytes == size
+    users = [make_user([(0, [3, 2])]), make_user([(0, [1])] * 4)]
+    size = 4 * 2 * 4 * 5 * 3
+    assert SegmentBatch.stack(users, 3, Limits(max_embedding_bytes=size)).embeddings.nbytes == size
     with pytest.raises(LimitExceededError, match=f"take {size} bytes, the limit max_embedding_bytes is {size - 1}"):
-        SegmentBatch.stack(users, DIM, Limits(max_embedding_bytes=size - 1))
+        SegmentBatch.stack(users, 3, Limits(max_embedding_bytes=size - 1))
+
+
+units_of_weights = st.lists(st.lists(st.sampled_from((0.0, 0.5, 2.0)), min_size=1, max_size=4), min_size=1, max_size=4)
+
+
+def flat(units: list[list[float]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    lengths = np.array([len(unit) for unit in units])
+    return np.concatenate(units).astype(np.float32), np.cumsum(lengths) - lengths
+
+
+@given(units_of_weights)
+def test_normalised_weights_add_up_to_1_in_every_unit(units: list[list[float]]) -> None:
+    weights, starts = flat(units)
+    shares = normalise_weights(weights, starts)
+    assert shares.dtype == np.float32
+    for unit, own in zip(units, np.split(shares, starts[1:]), strict=True):
+        # of weights 0, nothing is known, so all count alike
+        expected = np.array(unit) / sum(unit) if any(unit) else np.full(len(unit), 1 / len(unit))
+        np.testing.assert_allclose(own, expected, rtol=1e-6)
+
+
+@given(units_of_weights)
+def test_tokens_that_have_no_say_are_left_out_of_a_space(units: list[list[float]]) -> None:
+    weights, starts = flat(units)
+    shares = normalise_weights(weights, starts)
+    tokens = np.arange(len(weights), dtype=np.float32)[:, None]
+    of_units = np.arange(len(units))
+    space = SpaceTokens.weighted(of_units, tokens, weights, starts, of_units)
+    assert (space.token_weights > 0).all()
+    expected = [(unit, token) for unit, own in enumerate(np.split(tokens[:, 0], starts[1:])) for token in own]
+    kept = [pair for pair, share in zip(expected, shares, strict=True) if share > 0]
+    assert list(zip(space.units.tolist(), space.tokens[:, 0].tolist(), strict=True)) == kept

@@ -54,6 +54,7 @@ def test_limits_may_be_overridden() -> None:
 MISTAKES = {
     "items.token_limit": "[items]\ntoken_limit = 0",
     "items.pooling_factor": "[items]\npooling_factor = 0",
+    "items.vectors": '[items]\nvectors = "int3"',
     "history.cut": '[history]\ncut = "weekly"',
     "history.max_events": "[history]\nmax_events = 0",
     "history.session_gap_s": "[history]\nsession_gap_s = 0",

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import Phase, event, find, given, settings
 from hypothesis import strategies as st
 
 from tesserank.errors import InvalidArgumentError
 from tesserank.segments.config import HistoryConfig
-from tesserank.segments.cut import Block, Event, cut_history
+from tesserank.segments.cut import HistoryCutter
+from tesserank.segments.reference import Block, Event, cut_history
 
 # Few items, so that marked ones repeat and meet; their token counts make segments full for every reason there is.
 TOKENS = (0, 1, 2, 3, 5, 8, 13, 40)
+ITEM_IDS = [f"item-{row}" for row in range(len(TOKENS))]
 GAP = 10
 EVERYTHING = 1_000_000
 CUTS = ("item", "session", "content")
@@ -52,7 +56,12 @@ def cases(cut: str | None = None) -> st.SearchStrategy[Case]:
 
 
 def cut(events: History, config: HistoryConfig) -> list[Block]:
-    return cut_history(events, config, TOKENS.__getitem__)
+    """What is served; ``cut_history`` is the definition."""
+    cutter = HistoryCutter(config, ITEM_IDS, np.array(TOKENS))
+    stamps = [event.timestamp for event in events if event.timestamp is not None]
+    rows = np.array([event.row for event in events], dtype=np.int64)
+    blocks = cutter.newest(rows, np.array(stamps, dtype=np.int64) if len(stamps) == len(events) else None)
+    return [events[start:end] for start, end in blocks]
 
 
 def runs(events: History, config: HistoryConfig) -> list[Block]:
@@ -66,6 +75,14 @@ def tokens(block: Block) -> int:
 
 def fits(block: Block, config: HistoryConfig) -> bool:
     return len(block) <= config.max_items and tokens(block) <= config.token_limit
+
+
+@given(cases(), st.sampled_from((EVERYTHING, 1, 2, 3, 5, 8)))
+@settings(max_examples=400)
+def test_segments_are_those_of_the_definition(case: Case, max_events: int) -> None:
+    events, config = case
+    config = replace(config, max_events=max_events)
+    assert cut(events, config) == cut_history(events, config, TOKENS.__getitem__)
 
 
 @given(cases())
@@ -204,6 +221,38 @@ def test_an_empty_history_has_no_segments(name: str) -> None:
 
 
 def test_content_boundaries_come_about_once_in_content_period_items() -> None:
-    history = tuple(Event(f"item-{row}", 0) for row in range(4_000))
-    boundaries = len(runs(history, HistoryConfig(cut="content", max_events=EVERYTHING, min_items=1))) - 1
+    config = HistoryConfig(cut="content", max_events=EVERYTHING, min_items=1, max_items=EVERYTHING)
+    item_ids = [f"item-{row}" for row in range(4_000)]
+    cutter = HistoryCutter(config, item_ids, np.zeros(4_000, dtype=np.int64))
+    boundaries = len(cutter.newest(np.arange(4_000))) - 1
     assert 850 < boundaries < 1_150  # 1,000 expected; 27 is the standard deviation of 4,000 draws of 1 in 4
+
+
+def test_timestamps_may_lie_as_far_apart_as_64_bits_allow() -> None:
+    """Their difference does not fit 64 bits with a sign."""
+    history = (Event("item-0", 0, -(2**63)), Event("item-1", 1, 2**63 - 1))
+    assert cut(history, HistoryConfig(cut="session", session_gap_s=1)) == [history[:1], history[1:]]
+
+
+class CountedCounts:
+    """Token counts that know how many events' were asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __getitem__(self, rows: Any) -> Any:
+        self.asked += len(rows)
+        return np.zeros(len(rows), dtype=np.int64)
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_a_long_history_is_cut_no_further_back_than_its_window(name: str) -> None:
+    config = HistoryConfig(cut=name, max_events=20)
+    asked = {}
+    for length in (200, 2_000):
+        counts = CountedCounts()
+        cutter = HistoryCutter(config, [f"item-{row}" for row in range(2_000)], counts)  # type: ignore[arg-type]
+        rows = np.arange(2_000)[-length:]
+        cutter.newest(rows, rows // 5 * 10_000)
+        asked[length] = counts.asked
+    assert asked[200] == asked[2_000] < 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -59,6 +60,26 @@ def test_a_length_bucket_is_the_next_of_a_few_lengths(length: int, max_tokens: i
     assert length <= bucket <= max_tokens
     assert bucket == max_tokens or bucket in LENGTH_BUCKETS
     assert not [smaller for smaller in LENGTH_BUCKETS if length <= smaller < bucket]
+
+
+# Lengths with the special tokens. A session: a geometric number of items, 8 at most, and 128 tokens at most.
+MIXES = {
+    "any": lambda rng: rng.integers(1, 129, 20_000),
+    "items": lambda rng: rng.integers(3, 35, 20_000),
+    "queries": lambda rng: np.clip(rng.poisson(5, 20_000), 1, 32) + 2,
+    "sessions": lambda rng: np.minimum(rng.geometric(0.35, 20_000).clip(1, 8) * rng.integers(4, 30, 20_000), 128) + 2,
+}
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_at_most_15_percent_of_what_is_sent_is_padding(mix: str) -> None:
+    lengths = MIXES[mix](np.random.default_rng(0))
+    padded = np.array([length_bucket(length, 512) for length in range(131)])[lengths]
+    assert (padded - lengths).sum() / padded.sum() <= 0.15
+
+
+def test_neighbouring_buckets_are_close() -> None:
+    assert all(following <= 4 / 3 * bucket for bucket, following in pairwise(LENGTH_BUCKETS))
 
 
 def test_an_input_longer_than_the_encoder_takes_has_no_bucket() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,12 @@ def strings(*rows: list[bytes]) -> NDArray[Any]:
     return np.array(rows, dtype=object).reshape(len(rows), -1)
 
 
+def plain(user: UserContext) -> UserContext:
+    """With lists in the place of arrays, which cannot be compared as a whole."""
+    lists = {name: getattr(user, name) for name in ("timestamps", "weights")}
+    return replace(user, **{name: None if array is None else array.tolist() for name, array in lists.items()})
+
+
 def test_lists_of_different_lengths_lose_their_padding() -> None:
     users = user_contexts(
         {
@@ -30,7 +37,7 @@ def test_lists_of_different_lengths_lose_their_padding() -> None:
             "REJECT_UNKNOWN": np.array([[True], [False], [False]]),
         }
     )
-    assert users == [
+    assert [plain(user) for user in users] == [
         UserContext(
             [b"a", b"b", b"c"], [1, 2, 3], ["view", "", "like"], [1, 0.5, 2], [Text("query", "red", 0.5)], True
         ),
@@ -53,6 +60,8 @@ def test_lists_of_length_0_are_empty() -> None:
         == [UserContext([], texts=[])] * 2
     )
     assert ranking_options({"CANDIDATE_IDS": empty}) == [RankingOptions(candidates=[], exclude=[], history=[])] * 2
+    # not None: an allow list that allows nothing must not allow everything
+    assert ranking_options({"CATEGORIES": empty}) == [RankingOptions(categories=[], exclude=[], history=[])] * 2
 
 
 def test_a_request_without_any_input_is_an_empty_one() -> None:
@@ -60,7 +69,7 @@ def test_a_request_without_any_input_is_an_empty_one() -> None:
         user_contexts({})
 
 
-@pytest.mark.parametrize("name", ["HISTORY_ITEM_IDS", "CANDIDATE_IDS", "EXCLUDE_IDS"])
+@pytest.mark.parametrize("name", ["HISTORY_ITEM_IDS", "CANDIDATE_IDS", "EXCLUDE_IDS", "CATEGORIES"])
 def test_an_empty_id_before_the_end_is_an_error_and_not_padding(name: str) -> None:
     arrays = {name: strings([b"a", b"b", b""], [b"a", b"", b"c"])}
     unpack = user_contexts if name == "HISTORY_ITEM_IDS" else ranking_options
@@ -107,12 +116,13 @@ def test_every_user_has_options_of_their_own() -> None:
             "HISTORY_ITEM_IDS": strings([b"h", b""], [b"i", b"j"]),
             "CANDIDATE_IDS": strings([b"a", b"b"], [b"c", b""]),
             "EXCLUDE_IDS": strings([b""], [b"x"]),
+            "CATEGORIES": strings([b"tents", b""], [b"tents", b"boots"]),
             "TOP_K": np.array([[5], [1]], dtype=np.int32),
             "REJECT_UNKNOWN": np.array([[False], [True]]),
             "EXCLUDE_HISTORY": np.array([[True], [False]]),
         }
     )
     assert options == [
-        RankingOptions([b"a", b"b"], [], [b"h"], 5, False, True),
-        RankingOptions([b"c"], [b"x"], [b"i", b"j"], 1, True, False),
+        RankingOptions([b"a", b"b"], [b"tents"], [], [b"h"], 5, False, True),
+        RankingOptions([b"c"], [b"tents", b"boots"], [b"x"], [b"i", b"j"], 1, True, False),
     ]

@@ -5,7 +5,6 @@ Tokens are the digits of a text ("3 14 1" is three of them), so that tests say e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 
 from tesserank.encoding.cache import SegmentCache
 from tesserank.encoding.template import Template
-from tesserank.index import ItemIndex, Space
+from tesserank.index import Categories, ItemIndex, Space
 from tesserank.maxsim.ragged import Ragged
+from tesserank.maxsim.vectors import quantise
 from tesserank.segments.config import SegmentsConfig, parse_segments
 from tesserank.serving.embedder import SegmentEmbedder
 
@@ -57,8 +57,8 @@ def tokenize(text: str) -> list[int]:
 
 
 @cache
-def make_index(seed: int = 0) -> ItemIndex:
-    """Twelve items in both spaces; item vectors are the encoder's own, rounded to float16."""
+def make_index(seed: int = 0, kind: str = "float16") -> ItemIndex:
+    """Twelve items in both spaces; item vectors are the encoder's own, stored as ``kind``; every third is a toy."""
     rng = np.random.default_rng(seed)
     tokens = [[] if item == TEXTLESS else rng.integers(4, VOCABULARY, rng.integers(1, 6)).tolist() for item in ITEMS]
     encoder, matrices = CountingEncoder(), []
@@ -66,7 +66,7 @@ def make_index(seed: int = 0) -> ItemIndex:
         composed = TEMPLATE.compose([part])
         output = encoder(composed.input_ids[None], np.ones((1, len(composed.input_ids)), dtype=np.int64))[0]
         matrices.append(output[composed.kept] if part else np.zeros((1, TEXT_DIM)))
-    idf = rng.uniform(0.2, 3.0, VOCABULARY).astype(np.float32)
+    idf = rng.uniform(0.2, 3.0, VOCABULARY).astype(np.float16).astype(np.float32)
     weights = np.concatenate([idf[part] if part else np.zeros(1, dtype=np.float32) for part in tokens])
     collaborative = unit_rows(rng.standard_normal((len(ITEMS), COLLABORATIVE_DIM)))
     collaborative[ITEMS.index(UNSEEN)] = 0
@@ -75,23 +75,18 @@ def make_index(seed: int = 0) -> ItemIndex:
         encoder_id=ENCODER_ID,
         item_ids=ITEMS,
         spaces={
-            "text": Space("text", ragged(matrices, np.float16), weights, scale=2.0),
+            "text": Space("text", quantise(kind, Ragged.of(matrices)), weights, scale=2.0),
             "collaborative": Space(
                 "collaborative",
-                ragged([row[None] for row in collaborative], np.float16),
+                quantise(kind, Ragged.of(list(collaborative[:, None]))),
                 np.ones(len(ITEMS), dtype=np.float32),
                 scale=0.5,
             ),
         },
-        tokens=ragged([np.array(part, dtype=np.int32).reshape(-1, 1) for part in tokens], np.int32),
+        tokens=Ragged.of([np.array(part, dtype=np.uint16).reshape(-1, 1) for part in tokens]),
         idf=idf,
+        categories=Categories.of(["toy" if row % 3 == 0 else "book" if row % 3 == 1 else None for row in range(12)]),
     )
-
-
-def ragged(matrices: Sequence[NDArray[Any]], dtype: Any) -> Ragged:
-    """One Ragged of these matrices."""
-    offsets = np.concatenate([[0], np.cumsum([len(matrix) for matrix in matrices])]).astype(np.int64)
-    return Ragged(np.concatenate(matrices).astype(dtype), offsets)
 
 
 def make_config(

@@ -19,6 +19,7 @@ from tesserank.segments.config import (
     AggregationConfig,
     HistoryConfig,
     ItemsConfig,
+    SearchConfig,
     SegmentsConfig,
     TextConfig,
     parse_segments,
@@ -32,6 +33,8 @@ SECTIONS: dict[str, type[Any]] = {
     "[history]": HistoryConfig,
     "[texts.NAME]": TextConfig,
     "[aggregation]": AggregationConfig,
+    "[search]": SearchConfig,
+    "[search]": SearchConfig,
     "[limits]": Limits,
 }
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -81,9 +84,12 @@ def commands() -> dict[str, str]:
 
 
 def options(command: str) -> set[str]:
+    """The options of a command, those of its subcommands included."""
     parser = argparse.ArgumentParser()
     import_module(commands()[command]).add_arguments(parser)
-    return set(re.findall(r"--[a-z][a-z-]+", parser.format_help()))
+    nested = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    parsers = [parser, *(choice for choices in nested for choice in choices.values())]
+    return {option for shown in parsers for option in re.findall(r"--[a-z][a-z-]+", shown.format_help())}
 
 
 def makefile_targets() -> set[str]:

@@ -214,12 +214,54 @@ def test_columns_in_memory_must_match() -> None:
         Catalog.of(["a", "b"], ["x"])
     with pytest.raises(DataError, match="2 item ids of which only 1 are distinct"):
         Catalog.of(["a", "a"], ["x", "y"])
+    with pytest.raises(DataError, match="2 item ids but 3 categories"):
+        Catalog.of(["a", "b"], ["x", "y"], ["p", "q", "r"])
 
 
-@pytest.mark.parametrize(("name", "items", "empty"), [("amazon_beauty", 12_101, 7), ("mlsmall", 9_724, 0)])
-def test_real_catalogues_read_whole(name: str, items: int, empty: int) -> None:
+CATEGORISED = (
+    '{"item_id": "a", "text": "x", "category": "toys", "shelf": 7}',
+    '{"item_id": "b", "text": "y", "shelf": " "}',
+    '{"item_id": "c", "text": "z", "category": null, "shelf": 8, "tags": ["p", "q"]}',
+)
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [(None, ("toys", "", "")), ("category", ("toys", "", "")), ("shelf", ("7", "", "8")), ("", None)],
+    ids=["default", "named", "another", "none"],
+)
+def test_the_category_is_that_of_the_named_field(
+    tmp_path: Path, field: str | None, expected: tuple[str, ...] | None
+) -> None:
+    catalog = read_catalog(jsonl(tmp_path, *CATEGORISED), category_field=field)
+    assert catalog.categories == expected
+    assert catalog.sha256 == Catalog.of(["a", "b", "c"], ["x", "y", "z"]).sha256, "texts do not depend on it"
+
+
+def test_a_catalogue_without_the_default_field_has_no_categories(tmp_path: Path) -> None:
+    assert read_catalog(jsonl(tmp_path, '{"item_id": "a", "text": "x"}')).categories is None
+
+
+def test_a_category_field_that_occurs_nowhere_is_an_error_if_it_was_asked_for(tmp_path: Path) -> None:
+    message = message_of(jsonl(tmp_path, *CATEGORISED[:1]), category_field="genre")
+    assert "no field 'genre' for the category; fields present: item_id, text, category, shelf" in message
+    assert message.endswith("set --category-field")
+
+
+def test_a_list_of_categories_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    message = message_of(jsonl(tmp_path, *CATEGORISED), category_field="tags")
+    assert "line 3: field 'tags' is a list, but a category is text or a number" in message
+    assert message.endswith("name another field with --category-field, or none with --category-field ''")
+
+
+@pytest.mark.parametrize(
+    ("name", "items", "empty", "uncategorised"), [("amazon_beauty", 12_101, 7, 0), ("mlsmall", 9_724, 0, 34)]
+)
+def test_real_catalogues_read_whole(name: str, items: int, empty: int, uncategorised: int) -> None:
     path = REAL_DATA / name / "items.jsonl.gz"
     if not path.exists():
         pytest.skip(f"{path} is absent")
     catalog = read_catalog(path)
     assert (len(catalog), catalog.empty_texts) == (items, empty)
+    assert catalog.categories is not None
+    assert catalog.categories.count("") == uncategorised

@@ -18,6 +18,11 @@ from tesserank.encoding.batch import encode_composed
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.template import Composed
 from tesserank.encoding.tokenizer import TextTokenizer
+from tesserank.index import Space
+from tesserank.maxsim.ragged import Ragged
+from tesserank.maxsim.reference import maxsim
+from tesserank.maxsim.vectors import KINDS, ItemVectors
+from tesserank.maxsim.vectors import quantise as store
 from tesserank_export import parity
 from tesserank_export.checkpoint import Checkpoint
 from tesserank_export.graph import quantise, write_encoder
@@ -191,3 +196,44 @@ def overlap(before: Vectors, after: Vectors, query: int) -> float:
 def test_a_single_text_has_nobody_to_be_ranked_with() -> None:
     alone = unit_vectors(0, texts=1)
     assert parity.compare(alone, alone).top10_agreement == 1.0
+
+
+def make_space(vectors: Ragged, items: ItemVectors) -> Space:
+    return Space("text", items, np.ones(len(vectors.vectors), dtype=np.float32), 1.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stored_vectors_agree_with_what_they_were_made_from(kind: str) -> None:
+    vectors = Ragged.of(unit_vectors(3, texts=300, dim=32))
+    found = parity.compare_index(vectors, make_space(vectors, store(kind, vectors)), seed=0)
+    parity.check("index", found, TOLERANCES["index"])
+    assert 0 < found.max_error < 0.01
+    assert found.texts == 128
+
+
+def test_vectors_of_other_items_do_not_agree() -> None:
+    vectors = Ragged.of(unit_vectors(3, texts=100))
+    others = Ragged(vectors.vectors[::-1], vectors.offsets)
+    found = parity.compare_index(vectors, make_space(vectors, store("int8", others)), seed=0)
+    with pytest.raises(CosineError, match=r"space text: mean cosine .* --tolerance index\.mean_cosine="):
+        parity.check("index", found, TOLERANCES["index"], "space text")
+    with pytest.raises(AgreementError, match="space text: top-10 agreement"):
+        parity.check("index", found, replace(ANYTHING, top10_agreement=0.98), "space text")
+
+
+def test_agreement_of_an_index_is_that_of_its_items_as_segments_among_the_known_others() -> None:
+    vectors = Ragged.of([*unit_vectors(5, texts=40), np.zeros((1, 8), dtype=np.float32)])
+    coarse = Ragged(np.round(vectors.vectors * 4) / 4, vectors.offsets)
+    found = parity.compare_index(vectors, make_space(vectors, store("float16", coarse)), seed=0)
+    shares = []
+    for query in range(40):
+        tops = []
+        for ragged in (vectors, coarse):
+            weights = np.full(len(ragged.item(query)), 1 / len(ragged.item(query)))
+            scores = {
+                item: maxsim(ragged.item(query), weights, ragged.item(item)) for item in range(40) if item != query
+            }
+            tops.append(set(sorted(scores, key=lambda item: (-scores[item], item))[:10]))
+        shares.append(len(tops[0] & tops[1]) / 10)
+    assert 0.3 < np.mean(shares) < 0.99, "the case must tell"
+    assert found.top10_agreement == pytest.approx(np.mean(shares), abs=0.01)  # two ties may be broken otherwise

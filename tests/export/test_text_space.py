@@ -18,8 +18,9 @@ from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.index import Space, load_index
 from tesserank.maxsim.ragged import Ragged
+from tesserank.maxsim.vectors import KINDS, ItemVectors, quantise
 from tesserank_export import text_space
-from tesserank_export.text_space import inverse_document_frequency, space_scale
+from tesserank_export.text_space import inverse_document_frequency, known_rows, space_scale
 from tests.export.conftest import Exported
 from tests.export.tiny import EMPTY_ROW, ITEMS, LONG_ROW
 
@@ -52,7 +53,8 @@ def make_space(items: list[list[int]], folder: Path, pooling: int = 1) -> tuple[
     for number, part in enumerate((vectors[:half], vectors[half:])):
         np.save(folder / f"{number}.npy", part)
     idf = inverse_document_frequency(items, VOCABULARY)
-    return text_space.text_space(items, [folder / "0.npy", folder / "1.npy"], DIM, idf, pooling), vectors
+    made = text_space.text_vectors(items, [folder / "0.npy", folder / "1.npy"], DIM, idf, pooling)
+    return text_space.make_space("text", *made, "float16"), vectors
 
 
 @given(items=token_lists)
@@ -66,14 +68,10 @@ def test_without_pooling_every_token_keeps_its_vector_and_its_idf(
         own = space.items.item(row)
         if item:
             np.testing.assert_array_equal(own, vectors[start : start + len(item)])
-            np.testing.assert_array_equal(weights_of(space, row), idf[item])
+            np.testing.assert_array_equal(space.item_weights(row), idf[item].astype(np.float16))
         else:
             np.testing.assert_array_equal(own, np.zeros((1, DIM)))
         start += len(item)
-
-
-def weights_of(space: Space, row: int) -> NDArray[np.float32]:
-    return space.weights[space.items.offsets[row] : space.items.offsets[row + 1]]
 
 
 @pytest.mark.parametrize("factor", [2, 3])
@@ -86,21 +84,19 @@ def test_pooling_keeps_one_vector_in_n_of_unit_length_and_the_whole_weight(facto
         if item:
             norms = np.linalg.norm(space.items.item(row).astype(np.float64), axis=1)
             np.testing.assert_allclose(norms, 1.0, atol=1e-3)  # float16
-            np.testing.assert_allclose(weights_of(space, row).sum(), idf[item].sum(), rtol=1e-5)
+            np.testing.assert_allclose(space.item_weights(row).sum(), idf[item].sum(), rtol=2**-11)  # float16
 
 
 def test_pooling_joins_the_vectors_that_are_alike(tmp_path: Path) -> None:
     east, north = np.eye(DIM, dtype=np.float16)[:2]
     np.save(tmp_path / "0.npy", np.stack([east, north, east, north]))
     idf = np.array([1, 2, 4, 8], dtype=np.float32)
-    space = text_space.text_space([[0, 1, 2, 3]], [tmp_path / "0.npy"], DIM, idf, 2)
-    pooled = {
-        tuple(vector[:2].tolist()): weight for vector, weight in zip(space.items.item(0), space.weights, strict=True)
-    }
+    vectors, weights = text_space.text_vectors([[0, 1, 2, 3]], [tmp_path / "0.npy"], DIM, idf, 2)
+    pooled = {tuple(vector[:2].tolist()): weight for vector, weight in zip(vectors.item(0), weights, strict=True)}
     assert pooled == {(1.0, 0.0): 5.0, (0.0, 1.0): 10.0}
 
 
-def naive_scale(items: Ragged, weights: NDArray[np.float32]) -> float:
+def naive_scale(items: ItemVectors, weights: NDArray[np.float32]) -> float:
     scores = []
     known = [row for row in range(len(items)) if np.any(items.item(row))]
     for query in known:
@@ -112,35 +108,38 @@ def naive_scale(items: Ragged, weights: NDArray[np.float32]) -> float:
     return 1 / float(np.std(scores))
 
 
-def test_the_scale_is_one_over_the_spread_of_scores_between_different_known_items() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_scale_is_one_over_the_spread_of_scores_between_different_known_items(kind: str) -> None:
     offsets = np.array([0, 2, 3, 7, 8, 9], dtype=np.int64)
     vectors = unit(9)
     vectors[2] = 0  # an item the space knows nothing of
     weights = np.random.default_rng(1).uniform(0.5, 2, 9).astype(np.float32)
-    items = Ragged(vectors, offsets)
-    assert space_scale(items, weights) == pytest.approx(naive_scale(items, weights), rel=1e-4)
+    items = quantise(kind, Ragged(vectors, offsets))
+    assert space_scale(items, weights) == pytest.approx(naive_scale(items, weights), rel=1e-3)
+    assert known_rows(items).tolist() == [0, 2, 3, 4]
 
 
 @pytest.mark.parametrize("vectors", [np.zeros((3, DIM)), np.eye(DIM)[[0, 0, 0]], np.eye(DIM)[[0]]], ids=repr)
 def test_a_space_without_any_spread_has_the_scale_one(vectors: NDArray[np.float64]) -> None:
-    items = Ragged(vectors.astype(np.float16), np.arange(len(vectors) + 1))
+    items = quantise("int8", Ragged(vectors, np.arange(len(vectors) + 1)))
     assert space_scale(items, np.ones(len(vectors), dtype=np.float32)) == 1.0
 
 
-def test_the_index_holds_what_the_encoder_says_within_the_rounding_of_float16(exported: Exported) -> None:
+def test_the_index_holds_what_the_encoder_says_within_half_a_step(exported: Exported) -> None:
     layout = Layout(exported.artifact)
     template = open_template(exported.artifact)
     ids = [item[:32] for item in TextTokenizer(layout.tokenizer).many([text for _, text in ITEMS])]
     index = load_index(layout.index)
     space = index.spaces["text"]
+    steps = space.items.arrays()["scale"]
     filled = [row for row, item in enumerate(ids) if item]
     encoder = OnnxEngine(layout.encoder("fp32"), threads=1)
     encoded = encode_composed([template.compose([ids[row]]) for row in filled], template, encoder, max_rows=5)
     for row, vectors in zip(filled, encoded, strict=True):
-        # Half a unit in float16's last place is 2**-12 for components in [0.5, 1].
-        np.testing.assert_allclose(space.items.item(row), vectors, atol=2**-12 + 1e-6)
+        # Half a step of int8, and before it half a unit in float16's last place: 2**-12 for components in [0.5, 1].
+        assert (np.abs(space.items.item(row) - vectors) <= steps / 2 + 2**-12 + 1e-6).all()
         assert index.token_ids(row).tolist() == ids[row]
-        np.testing.assert_array_equal(weights_of(space, row), index.idf[ids[row]])
+        np.testing.assert_array_equal(space.item_weights(row), index.idf[ids[row]].astype(np.float16))
     assert set(range(len(ITEMS))) - set(filled) == {EMPTY_ROW}
     np.testing.assert_array_equal(space.items.item(EMPTY_ROW), np.zeros((1, 16)))
     assert len(index.token_ids(EMPTY_ROW)) == 0

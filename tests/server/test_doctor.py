@@ -1,4 +1,4 @@
-"""The doctor against a real tritonserver whose five models are stand-ins that misbehave when asked to."""
+"""The doctor against a real tritonserver whose models are stand-ins that misbehave when asked to."""
 
 from __future__ import annotations
 
@@ -55,13 +55,17 @@ def test_a_healthy_pipeline_is_healthy_in_every_stage(pipeline: Pipeline, endpoi
 @pytest.mark.parametrize(
     ("model", "fault", "found", "remedy", "not_reached"),
     [
-        ("segment_encoder", "raise", "the index is gone", "log", ["segment_embedder", "segmented_maxsim", "recommend"]),
-        ("segment_embedder", "empty", "SEGMENT_EMBEDDINGS.* empty", "numpy<2", ["segmented_maxsim", "recommend"]),
-        ("segmented_maxsim", "nan", "SCORES.* not finite", "make export", ["recommend"]),
+        (
+            "segment_encoder", "raise", "the index is gone", "log",
+            ["segment_ranker", "recommend", "segment_embedder", "segmented_maxsim"],
+        ),
+        ("segment_ranker", "nan", "SCORES.* not finite", "make export", ["recommend"]),
+        ("segment_embedder", "empty", "SEGMENT_EMBEDDINGS.* empty", "numpy<2", ["segmented_maxsim"]),
+        ("segmented_maxsim", "empty", "ITEM_IDS.* empty", "numpy<2", []),
         ("recommend", "sleep", r"no answer within 1 s", "--timeout", []),
         ("cross_encoder", "empty", "SCORES came back empty", "numpy<2", []),
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("endpoint", ["grpc", "http"])
 def test_the_broken_stage_is_named_with_its_remedy(
     pipeline: Pipeline,
@@ -89,15 +93,15 @@ def test_a_dead_stub_is_found_although_its_model_says_ready_and_a_missing_model_
 ) -> None:
     repository = write_pipeline(tmp_path, without="cross_encoder")
     with launch(repository) as server:
-        (repository / "segment_embedder" / "1" / "fault").write_text("exit")
+        (repository / "segment_ranker" / "1" / "fault").write_text("exit")
         for attempt in ("while it dies", "once it is dead"):
             reports = by_stage(diagnose(server.urls.grpc))
-            embedder = reports["segment_embedder"]
-            assert embedder.status is Status.BROKEN, attempt
-            assert embedder.detail == "the Python stub process of segment_embedder is dead"
-            assert embedder.remedy == "restart the server"
-            assert "because of segment_embedder" in reports["recommend"].detail
-        assert reports["models"].detail == "4 of 5 models ready: cross_encoder is absent"
+            ranker = reports["segment_ranker"]
+            assert ranker.status is Status.BROKEN, attempt
+            assert ranker.detail == "the Python stub process of segment_ranker is dead"
+            assert ranker.remedy == "restart the server"
+            assert "because of segment_ranker" in reports["recommend"].detail
+        assert reports["models"].detail == "5 of 6 models ready: cross_encoder is absent"
         assert reports["cross_encoder"].detail == "the model is absent"
         assert "make export" in reports["cross_encoder"].remedy
 

@@ -1,4 +1,4 @@
-"""Real servers of the five real models: one a way of cutting histories, started when a test first asks for it."""
+"""Real servers of the real models: one a way of cutting histories, started when a test first asks for it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.serving.pipeline import (
     write_segments,
 )
 
-# What segment_embedder runs with, by cut; the others have what its config.pbtxt says.
+# What segment_ranker runs with, by cut; the others have what its config.pbtxt says.
 ENVIRONMENTS = {"session": {"TESSERANK_CACHE_MIB": "1"}}
 
 

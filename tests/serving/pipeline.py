@@ -41,6 +41,9 @@ from tesserank_client._errors import translated
 CACHE = CHECKOUT / "build" / "test-artifacts"
 KEPT_S = 86_400.0
 DIM = 64
+SETTLED_S = (
+    0.4  # metrics that have not changed for so long will not: they follow a request within a quarter of a second
+)
 TIMEOUT_S = 30.0  # generous: the machine may be busy, and what is tested here is not speed
 # Small enough to be exceeded by small requests; the defaults would take megabytes.
 LIMITS = {
@@ -121,25 +124,31 @@ def serve(repository: Path) -> TritonServer:
 
 @dataclass(frozen=True)
 class Shop:
-    """The sample: item texts by id, and users' events, oldest first."""
+    """The sample: texts and categories of items by id, and users' events, oldest first."""
 
     texts: Mapping[str, str]
     users: Mapping[str, Sequence[Event]]
+    category_of: Mapping[str, str]
 
     @classmethod
     def read(cls, sample: SamplePaths) -> Shop:
         with gzip.open(sample.items, "rt", encoding="utf-8") as lines:
-            texts = {row["item_id"]: row["text"] for row in map(json.loads, lines)}
+            items = [json.loads(line) for line in lines]
         users: dict[str, list[Event]] = {}
         with gzip.open(sample.events, "rt", encoding="utf-8") as lines:
             for row in csv.DictReader(lines):
                 event = Event(row["item_id"], int(row["timestamp"]), row["kind"])
                 users.setdefault(row["user_id"], []).append(event)
-        return cls(texts, users)
+        texts, categories = ({item["item_id"]: item[field] for item in items} for field in ("text", "category"))
+        return cls(texts, users, categories)
 
     @cached_property
     def item_ids(self) -> list[str]:
         return list(self.texts)
+
+    @cached_property
+    def categories(self) -> list[str]:
+        return sorted(set(self.category_of.values()))
 
     def history(self, user: int) -> Sequence[Event]:
         """The events of the n-th user."""
@@ -159,6 +168,7 @@ class Shop:
         for name, context in contexts.items():
             requests[f"{name}, whole catalogue"] = Request(**context)  # type: ignore[arg-type]
             requests[f"{name}, candidates"] = Request(**context, candidates=chosen, top_k=10)  # type: ignore[arg-type]
+        requests["both, categories"] = Request(**contexts["both"], categories=self.categories[:3])  # type: ignore[arg-type]
         return requests
 
 
@@ -192,11 +202,11 @@ class Offline:
         )
 
     def recommend(self, request: Request) -> OfflineAnswer:
-        batch = self._embedder.embed([_context(request)]).batch
-        ranking = self._scorer.rank(batch, [_options(request)])[0]
+        segments = self._embedder.embed([_context(request)]).segments
+        ranking = self._scorer.rank(segments, [_options(request)])[0]
         return OfflineAnswer(
             item_ids=[self.index.item_ids[row] for row in ranking.rows],
-            labels=[label.decode() for label in batch.labels[0]],
+            labels=list(segments[0].labels),
             scores=ranking.scores,
             segment_scores=ranking.segment_scores,
             contributions=ranking.contributions,
@@ -221,6 +231,7 @@ def _context(request: Request) -> served_request.UserContext:
 def _options(request: Request) -> served_request.RankingOptions:
     return served_request.RankingOptions(
         candidates=None if request.candidates is None else [item.encode() for item in request.candidates],
+        categories=None if request.categories is None else [name.encode() for name in request.categories],
         exclude=[item.encode() for item in request.exclude],
         history=[event.item_id.encode() if isinstance(event, Event) else event.encode() for event in request.history],
         top_k=request.top_k,
@@ -247,13 +258,23 @@ class Served:
         urls = self.server.urls
         return urls.grpc if protocol == "grpc" else urls.http.removeprefix("http://")
 
-    def metric(self, name: str) -> float:
-        """The value of a metric of segment_embedder's on the metrics port."""
+    def metrics(self, *names: str) -> list[float]:
+        """Values of metrics of segment_ranker's, settled; a name may end in labels, as ``name{stage="encode"}``."""
+        before, values = {}, self._metrics()
+        while values != before:
+            time.sleep(SETTLED_S)
+            before, values = values, self._metrics()
+        return [values[name] for name in names]
+
+    def _metrics(self) -> dict[str, float]:
         with urllib.request.urlopen(self.server.urls.metrics, timeout=TIMEOUT_S) as answer:
-            text = answer.read().decode()
-        found = re.search(rf'^{name}{{[^}}]*model="segment_embedder"[^}}]*}} (\S+)$', text, re.MULTILINE)
-        assert found, f"no {name} in:\n{text}"
-        return float(found.group(1))
+            page = answer.read().decode()
+        values = {}
+        for name, labels, value in re.findall(r"^(tesserank_\w+)\{(.*)\} (\S+)$", page, re.MULTILINE):
+            others = [label for label in labels.split(",") if label != 'model="segment_ranker"']
+            if len(others) < len(labels.split(",")):
+                values[f"{name}{{{','.join(others)}}}" if others else name] = float(value)
+        return values
 
     def statistics(self, model: str) -> tuple[int, int]:
         """Rows that a model has answered, and executions that took."""

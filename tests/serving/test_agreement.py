@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tesserank.protocol import RECOMMEND, SEGMENT_EMBEDDER, SEGMENTED_MAXSIM, Tensor
 from tesserank_client import Event, Recommendations, Request
-from tests.serving.pipeline import MAX_EVENTS, PROFILE, QUERIES, Served, Shop, bits
+from tests.serving.pipeline import MAX_EVENTS, PROFILE, QUERIES, Served, Shop, bits, row
 
 FRESH = itertools.count(2_000)  # words that no text had before
 
@@ -123,16 +125,36 @@ def test_an_appended_event_costs_one_encoding_and_a_known_history_none(encoding:
 
 
 def test_concurrent_requests_of_different_shapes_are_answered_as_in_sequence(served: Served, shop: Shop) -> None:
-    """Dynamic batching puts them together; every shape of request is there, cold ones too."""
-    requests = [*shop.requests().values(), *(fresh_request(shop, user) for user in range(30, 40))] * 2
-    rows_before, executions_before = served.statistics("segment_embedder")
+    """Every shape of request is there, cold ones too, which are encoded together."""
+    requests = [*shop.requests().values(), *(fresh_request(shop, user) for user in range(30, 50))] * 2
+    rows_before, executions_before = served.statistics("segment_encoder")
     with served.client() as client, ThreadPoolExecutor(12) as pool:
         concurrent = list(pool.map(lambda request: client.recommend_many([request])[0], requests))
-        rows, executions = served.statistics("segment_embedder")
+        rows, executions = served.statistics("segment_encoder")
         sequential = [client.recommend_many([request])[0] for request in requests]
-    assert rows - rows_before == len(requests)
-    assert executions - executions_before < len(requests), "no two requests were batched, so nothing was tested"
+    assert rows - rows_before >= 20, "each fresh text once"
+    assert executions - executions_before < rows - rows_before, "no two were encoded together, so nothing was tested"
     assert [bits(answer) for answer in concurrent] == [bits(answer) for answer in sequential]
+
+
+def test_the_two_models_of_the_split_path_answer_as_the_one(served: Served, shop: Shop) -> None:
+    context = {"HISTORY_ITEM_IDS": row(*[event.item_id for event in shop.history(60)])}
+    if served.cut == "session":
+        stamps = [event.timestamp for event in shop.history(60)]
+        context["HISTORY_TIMESTAMPS"] = row(*stamps, dtype=np.int64)
+    context |= {"TEXTS": row(QUERIES[2], PROFILE), "TEXT_NAMES": row("query", "profile")}
+    options = {"CANDIDATE_IDS": row(*shop.item_ids[:80]), "TOP_K": row(7, dtype=np.int32)}
+    embedded = arrays_of(served.raw("segment_embedder", **context), SEGMENT_EMBEDDER.outputs)
+    wanted = {tensor.name for tensor in SEGMENTED_MAXSIM.inputs}
+    segments = {name: array for name, array in embedded.items() if name in wanted}
+    ranked = arrays_of(served.raw("segmented_maxsim", **segments, **options), SEGMENTED_MAXSIM.outputs)
+    answer = arrays_of(served.raw("recommend", **context, **options), RECOMMEND.outputs)
+    for name in set(answer) - {"CACHE_HITS", "CACHE_MISSES"}:
+        np.testing.assert_array_equal(answer[name], (embedded | ranked)[name], err_msg=name)
+
+
+def arrays_of(result: Any, outputs: Sequence[Tensor]) -> dict[str, Any]:
+    return {tensor.name: result.as_numpy(tensor.name) for tensor in outputs}
 
 
 @pytest.mark.parametrize("users", [2, 64])

@@ -94,6 +94,11 @@ TYPED: dict[str, tuple[dict[str, Any], type[TesserankClientError], str]] = {
         InvalidArgumentError,
         "timestamp 100 at position 1 follows 200",
     ),
+    "no such category": (
+        {"texts": QUERY, "categories": ["Baby", "no such"]},
+        InvalidArgumentError,
+        "user 0: CATEGORIES: no item has the category 'no such'",
+    ),
     "no such text": ({"texts": {"mood": "blue"}}, InvalidArgumentError, "'mood': there are query, profile"),
 }  # fmt: skip
 
@@ -299,13 +304,13 @@ def test_bad_users_fail_alone_when_batched_with_good_ones(by_item: Served, shop:
     assert concurrent == sequential, "good ones get their own answers, bad ones their own errors"
 
 
-def test_good_and_bad_requests_do_share_batches(by_item: Served) -> None:
-    """What the test before relies on: the embedder takes what waits for it in one go."""
-    rows, executions = by_item.statistics("segment_embedder")
+def test_cold_requests_share_the_encoders_batches(by_item: Served) -> None:
+    """What the test before relies on."""
+    rows, executions = by_item.statistics("segment_encoder")
     texts = [f"{QUERIES[2]} {number}" for number in range(50_000, 50_040)]
     with by_item.client() as client, ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda text: client.recommend(texts={"query": text}), texts))
-    rows_after, executions_after = by_item.statistics("segment_embedder")
+    rows_after, executions_after = by_item.statistics("segment_encoder")
     assert rows_after - rows == len(texts)
     assert executions_after - executions < len(texts)
 

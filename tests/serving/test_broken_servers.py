@@ -38,7 +38,7 @@ def part_of(repository: Path, model: str) -> Layout:
 
 
 def corrupt_the_vectors(repository: Path, other: Path) -> None:
-    flip_a_byte(part_of(repository, "segmented_maxsim").index / "text" / "vectors.npy")
+    flip_a_byte(part_of(repository, "segment_ranker").index / "text" / "codes.npy")
 
 
 def rename_the_encoder(repository: Path, other: Path) -> None:
@@ -59,9 +59,11 @@ def lose_the_tokenizer(repository: Path, other: Path) -> None:
 
 Damage = Callable[[Path, Path], None]
 DAMAGES: dict[Damage, str] = {
-    corrupt_the_vectors: r"segmented_maxsim/1/.*vectors\.npy has SHA-256 .*: it is corrupt, rebuild it",
+    corrupt_the_vectors: r"segment_ranker/1/.*codes\.npy has SHA-256 .*: it is corrupt, rebuild it",
     rename_the_encoder: r"index \w+ was built with encoder \w+, but this artefact's encoder is 0123456789abcdef",
-    take_anothers_encoder: r"segment_encoder serves artefact \w+, but segment_embedder serves \w+: .* with make export",
+    take_anothers_encoder: (
+        r"segment_encoder serves artefact \w+, but segment_(ranker|embedder) serves \w+: .* with make export"
+    ),
     lose_the_tokenizer: r"cross_encoder/1/.*tokenizer\.json is missing from artefact \w+: rebuild it with make export",
 }
 
@@ -109,7 +111,7 @@ def await_end(process: psutil.Process, within_s: float = 10.0) -> None:
 def test_the_doctor_names_a_dead_model_which_the_server_calls_ready(by_item: Served) -> None:
     directory = by_item.repository.parent / "dying"
     with serve(copy_linked(by_item.repository, directory / "model_repository")) as server:
-        victim = stub_of(server, "segmented_maxsim")
+        victim = stub_of(server, "segment_ranker")
         victim.kill()
         await_end(victim)
         dying = Served("item", directory, server, by_item.offline)
@@ -118,12 +120,12 @@ def test_the_doctor_names_a_dead_model_which_the_server_calls_ready(by_item: Ser
             with pytest.raises(InternalServerError, match="tesserank doctor"):
                 client.recommend(texts={"query": QUERIES[0]})
         reports = {report.stage: report for report in diagnose(server.urls.grpc)}
-        for stage in ("connect", "live", "models", "segment_encoder", "segment_embedder", "cross_encoder"):
+        for stage in set(STAGES) - {"segment_ranker", "recommend"}:
             assert reports[stage].status is Status.OK, str(reports[stage])
-        broken = reports["segmented_maxsim"]
+        broken = reports["segment_ranker"]
         assert broken.status is Status.BROKEN
         assert "stub process" in broken.detail
         assert broken.remedy == "restart the server"
         assert reports["recommend"].status is Status.NOT_REACHED
-        with pytest.raises(ServerError, match=r"^segmented_maxsim: .*: restart the server$"):
+        with pytest.raises(ServerError, match=r"^segment_ranker: .*: restart the server$"):
             canary(server.urls.grpc)

@@ -12,7 +12,7 @@ import pytest
 from tesserank.server.doctor import STAGES
 from tesserank.server.ports import claim_ports
 from tesserank_client import Client
-from tests.serving.pipeline import QUERIES, Served
+from tests.serving.pipeline import QUERIES, Served, Shop
 
 
 def tesserank(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -61,6 +61,16 @@ def test_recommend_takes_ids_from_a_file_and_named_texts(by_item: Served, client
     expected = client.recommend(
         history=["P1000", "P1001"], texts={"profile": "runs in the hills"}, exclude=["P1002"], exclude_history=False
     )
+    assert [item["item_id"] for item in json.loads(ended.stdout)["items"]] == list(expected.item_ids)
+
+
+def test_recommend_takes_categories(by_item: Served, client: Client, shop: Shop) -> None:
+    first, second = shop.categories[:2]
+    ended = tesserank(
+        "recommend", "--url", by_item.address(), "--text", "tent", "--category", first, "--category", second, "--json"
+    )
+    assert ended.returncode == 0, ended.stderr
+    expected = client.recommend(texts="tent", categories=[first, second])
     assert [item["item_id"] for item in json.loads(ended.stdout)["items"]] == list(expected.item_ids)
 
 

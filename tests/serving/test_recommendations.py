@@ -63,6 +63,23 @@ def test_excluded_items_are_absent_and_the_next_best_take_their_places(client: C
     assert answer.item_ids == (*best[1:5], *best[6:12])
 
 
+def test_only_items_of_the_categories_are_recommended_and_the_best_of_them(client: Client, shop: Shop) -> None:
+    everything = client.recommend(texts=QUERY, top_k=len(shop.item_ids))
+    wanted = shop.categories[:2]
+    answer = client.recommend(texts=QUERY, categories=wanted, top_k=10)
+    assert answer.item_ids == tuple(i for i in everything.item_ids if shop.category_of[i] in wanted)[:10]
+    candidates = [item for item in shop.item_ids if shop.category_of[item] == wanted[0]][:3] + shop.item_ids[:50]
+    among = client.recommend(texts=QUERY, categories=wanted[:1], candidates=candidates, top_k=53)
+    assert set(among.item_ids) == {item for item in candidates if shop.category_of[item] == wanted[0]}
+
+
+def test_users_of_one_request_may_have_different_categories(client: Client, shop: Shop) -> None:
+    choices = [shop.categories[:1], shop.categories[1:4]]
+    together = client.recommend_many([Request(texts=QUERY, categories=choice) for choice in choices])
+    alone = [client.recommend(texts=QUERY, categories=choice) for choice in choices]
+    assert [answer.items for answer in together] == [answer.items for answer in alone]
+
+
 def test_fewer_items_than_asked_for_remain_after_exclusion_as_a_shorter_list(client: Client) -> None:
     candidates = [f"P{1000 + number}" for number in range(5)]
     answer = client.recommend(texts=QUERY, candidates=candidates, exclude=candidates[:2], top_k=5)

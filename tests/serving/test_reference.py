@@ -6,19 +6,35 @@ from typing import Any
 
 import numpy as np
 
+from tesserank.maxsim.vectors import SteppedVectors
 from tesserank_client import Request
 from tests.serving.pipeline import Offline, Served, Shop
 
 FLOAT32_HALF_STEP = 2.0**-24
-FLOAT16_HALF_STEP = 2.0**-11
 
 
-def segment_score_tolerance() -> float:
+def segment_score_tolerance(offline: Offline) -> float:
     """The dot product of unit vectors of d dimensions in float32 is off by at most d half steps (Higham 2002, §3.1).
 
-    Token weights add up to 1, so the mean over tokens is off by no more; doubled for that mean's own roundings.
+    Token weights add up to 1, so the mean over tokens is off by no more; doubled for that mean's own roundings. Before
+    that, every component of the query, times the step of its dimension, is rounded to half of 1 / 32,767 (or what sums
+    of 32 bits leave room for) of the largest of them, which is at most the largest step, and then multiplied by a
+    code. (The reference does not round.)
     """
-    return 2 * 64 * FLOAT32_HALF_STEP
+    rounding = 0.0
+    for space in offline.index.spaces.values():
+        assert isinstance(space.items, SteppedVectors)
+        codes = np.abs(space.items.codes.astype(np.int64)).sum(axis=1).max()
+        query_peak = min(32_767, (2**31 - 1) // (space.items.peak * space.items.dim))  # sums must fit 32 bits
+        rounding = max(rounding, 0.5 * float(space.items.scale.max()) / query_peak * float(codes))
+    return rounding + 2 * 64 * FLOAT32_HALF_STEP
+
+
+def quantisation(offline: Offline) -> float:
+    """How far the index's text vectors may lie from what was encoded: half a step in every dimension."""
+    items = offline.index.spaces["text"].items
+    assert isinstance(items, SteppedVectors)
+    return 0.5 * float(np.linalg.norm(items.scale))
 
 
 def score_tolerance(offline: Offline, largest: float) -> float:
@@ -30,7 +46,7 @@ def score_tolerance(offline: Offline, largest: float) -> float:
     assert offline.config.aggregation.method == "softmax"
     channels = offline.config.channels()
     slope = sum(channel.weight * offline.index.spaces[channel.space].scale for channel in channels)
-    return slope * segment_score_tolerance() + 16 * FLOAT32_HALF_STEP * largest
+    return slope * segment_score_tolerance(offline) + 16 * FLOAT32_HALF_STEP * largest
 
 
 def test_served_answers_equal_the_float64_reference(served: Served, shop: Shop) -> None:
@@ -43,7 +59,11 @@ def test_served_answers_equal_the_float64_reference(served: Served, shop: Shop) 
             tolerance = score_tolerance(served.offline, float(np.abs(expected.scores).max()))
             np.testing.assert_allclose(answer.scores, expected.scores, rtol=0, atol=tolerance, err_msg=name)
             np.testing.assert_allclose(
-                answer.segment_scores, expected.segment_scores, rtol=0, atol=segment_score_tolerance(), err_msg=name
+                answer.segment_scores,
+                expected.segment_scores,
+                rtol=0,
+                atol=segment_score_tolerance(served.offline),
+                err_msg=name,
             )
             # a share is the score times a softmax probability, whose exponent moves by 1 / temperature as much
             moved = tolerance * (1 + np.abs(expected.scores).max() / served.offline.config.aggregation.temperature)
@@ -66,9 +86,9 @@ def test_an_items_text_sent_as_a_text_scores_like_the_item_looked_up_in_the_inde
             column = looked_up.segments.index(f"history/text:{item}")
             by_lookup = dict(zip(looked_up.item_ids, looked_up.segment_scores[:, column], strict=True))
             expected = [by_lookup[other] for other in encoded.item_ids]
-            # The index holds float16: each component of a query token is off by half a step relative to itself, so its
-            # product with a unit vector by at most that, and so is the mean over tokens.
-            tolerance = FLOAT16_HALF_STEP + segment_score_tolerance()
+            # A looked-up query token is off by the index's quantisation, so its product with a unit vector by at most
+            # that, and so is the mean over tokens.
+            tolerance = quantisation(by_item.offline) + segment_score_tolerance(by_item.offline)
             np.testing.assert_allclose(encoded.segment_scores[:, 0], expected, rtol=0, atol=tolerance)
             assert encoded.item_ids[0] == item, "nothing is more like an item than itself"
 

@@ -1,100 +1,54 @@
 """segment_embedder: users' contexts → segments → token vectors, from the index, the cache, or segment_encoder (BLS)."""
 
-from functools import partial
-
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from tesserank import protocol
-from tesserank.artifact.bundle import open_segments, open_template
-from tesserank.artifact.layout import INDEX_PART, TOKENIZER_PART, Layout
+from tesserank.artifact.layout import INDEX_PART, TOKENIZER_PART
 from tesserank.artifact.manifest import load_manifest
 from tesserank.encoding.cache import SegmentCache
-from tesserank.encoding.tokenizer import TextTokenizer
-from tesserank.errors import RequestError, TesserankError
-from tesserank.index import load_index
 from tesserank.serving import backend
 from tesserank.serving.embedder import SegmentEmbedder
-from tesserank.serving.metrics import CacheMetrics
+from tesserank.serving.metrics import CacheMetrics, Publisher
+from tesserank.serving.pack import embedding_arrays
 from tesserank.serving.unpack import user_contexts
 
-MIB = 1 << 20
+MODEL = protocol.SEGMENT_EMBEDDER.model
 
 
 class TritonPythonModel:
     def initialize(self, args):
         root = backend.artifact_directory(args)
         backend.check_neighbours(args, load_manifest(root, [TOKENIZER_PART, INDEX_PART]))
-        index = load_index(Layout(root).index)
-        self.cache = SegmentCache(backend.int_parameter(args, "cache_mib", 256, lowest=0) * MIB)
-        self.metrics = CacheMetrics(pb_utils)
-        self.embedder = SegmentEmbedder(
-            index=index,
-            config=open_segments(root, index),
-            template=open_template(root),
-            tokenize=TextTokenizer(Layout(root).tokenizer),
-            cache=self.cache,
-            encode=encode,
+        cache = SegmentCache(backend.int_parameter(args, "cache_mib", 256, lowest=0) << 20)
+        self.embedder = SegmentEmbedder.open(
+            root,
+            cache=cache,
+            encode=backend.call_encoder,
             max_rows=backend.int_parameter(args, "encoder_rows", 64, highest=64),
         )
+        self.publisher = Publisher([CacheMetrics(pb_utils, MODEL, cache.counters)])
+        backend.prepare_process()
 
     def execute(self, requests):
-        """Users of all requests are embedded together, so that their misses share the encoder's batches."""
-        responses = self._embed_together(requests)
-        self.metrics.update(self.cache.counters())
-        return responses
-
-    def _embed_together(self, requests):
-        contexts = []
+        """What the users of all requests miss is encoded together; a request that is wrong fails alone."""
+        planned = [self._plan(request) for request in requests]
+        usable = [users for users in planned if not isinstance(users, Exception)]
         try:
-            for request in requests:
-                contexts.append(user_contexts(backend.inputs_of(request, protocol.SEGMENT_EMBEDDER)))
-            embedded = self.embedder.embed([user for users in contexts for user in users])
-        except RequestError:  # someone's request is wrong: answer each on its own, so that only theirs fails
-            return backend.respond_each(requests, protocol.SEGMENT_EMBEDDER, self._embed_one)
+            self.embedder.encode(usable)
         except Exception as error:  # the server's own fault, such as a dead encoder: asking it again helps nobody
             return [backend.failure(error) for _ in requests]
-        ends = np.cumsum([len(users) for users in contexts])
-        return [
-            backend.respond(partial(pack, embedded.users(slice(end - len(users), end))))
-            for users, end in zip(contexts, ends, strict=True)
-        ]
+        return [backend.respond(lambda users=users: self._answer(users)) for users in planned]
 
-    def _embed_one(self, arrays):
-        return pack(self.embedder.embed(user_contexts(arrays)))
+    def finalize(self):
+        self.publisher.close()
 
+    def _plan(self, request):
+        try:
+            return self.embedder.plan(user_contexts(backend.inputs_of(request, protocol.SEGMENT_EMBEDDER)))
+        except Exception as error:  # whatever it is, this request's client must hear of it and no other's
+            return error
 
-def encode(input_ids, attention_mask):
-    """Call segment_encoder, whose dynamic batcher may add other callers' rows."""
-    ids, mask = (tensor.name for tensor in protocol.SEGMENT_ENCODER.inputs)
-    embeddings = protocol.SEGMENT_ENCODER.outputs[0].name
-    request = pb_utils.InferenceRequest(
-        model_name=protocol.SEGMENT_ENCODER.model,
-        requested_output_names=[embeddings],
-        inputs=[pb_utils.Tensor(ids, input_ids), pb_utils.Tensor(mask, attention_mask)],
-        preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU),
-    )
-    answer = request.exec()
-    if answer.has_error():
-        raise TesserankError(f"{protocol.SEGMENT_ENCODER.model}: {answer.error().message()}")
-    return pb_utils.get_output_tensor_by_name(answer, embeddings).as_numpy()
-
-
-def pack(embedded):
-    batch = embedded.batch
-
-    def column(values):
-        return np.asarray(values, dtype=np.int32)[:, None]
-
-    return {
-        protocol.SEGMENT_EMBEDDINGS.name: batch.embeddings,
-        protocol.TOKEN_WEIGHTS.name: batch.token_weights,
-        protocol.TOKEN_GROUPS.name: batch.token_groups,
-        protocol.SEGMENT_CHANNELS.name: batch.channels,
-        protocol.SEGMENT_WEIGHTS.name: batch.weights,
-        protocol.SEGMENT_LABELS.name: batch.labels,
-        protocol.UNKNOWN_HISTORY.name: column(embedded.unknown),
-        protocol.TRUNCATED_TOKENS.name: column(embedded.truncated),
-        protocol.CACHE_HITS.name: column(embedded.hits),
-        protocol.CACHE_MISSES.name: column(embedded.misses),
-    }
+    def _answer(self, users):
+        if isinstance(users, Exception):
+            raise users
+        return embedding_arrays(self.embedder.finish(users))

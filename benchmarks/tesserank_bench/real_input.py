@@ -1,9 +1,10 @@
 """Real catalogues through the real pipeline: what the export costs, and whether the server ranks as the reference does.
 
-    python -m benchmarks.real_input --dataset amazon_beauty --segments examples/ecommerce/segments.toml
+    tesserank bench real-input --dataset amazon_beauty --segments examples/ecommerce/segments.toml
 
 Exports without each user's last event, serves, and asks for 200 users' top 10 of the whole catalogue; the same users go
 through the float64 reference in process. NDCG@10 is of the event left out (plain protocol: all earlier events known).
+Exit status 0, also when the dataset is absent, which is said; 1 if a ranking differs.
 """
 
 from __future__ import annotations
@@ -23,51 +24,51 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.conditions import conditions, save
 from tesserank.artifact.assemble import assemble
-from tesserank.artifact.bundle import open_segments, open_template
 from tesserank.artifact.layout import PARTS, Layout
 from tesserank.artifact.manifest import load_manifest
 from tesserank.artifact.store import current_artifact
 from tesserank.encoding.cache import SegmentCache
 from tesserank.encoding.engine import OnnxEngine
-from tesserank.encoding.tokenizer import TextTokenizer
-from tesserank.index import load_index
 from tesserank.paths import BUILD, TRACKED_REPOSITORY
 from tesserank.server import TritonServer
 from tesserank.serving.embedder import SegmentEmbedder
 from tesserank.serving.request import RankingOptions, UserContext
 from tesserank.serving.scorer import SegmentScorer
+from tesserank_bench.conditions import Machine
+from tesserank_bench.results import deliver
 from tesserank_client import Client, Event
 
 DATA = Path("../shared/data")
 TOP_K = 10
+USERS, QUICK_USERS = 200, 20
 User = tuple[str, list[Event], str]  # id, history, the item left out
 
 
-def main() -> int:
-    """Run on one dataset; 0 also when the dataset is absent, which is said; 1 if a ranking differs."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``tesserank bench real-input``."""
     parser.add_argument("--dataset", required=True, help="a folder with items.jsonl.gz and events.csv.gz")
     parser.add_argument("--data", type=Path, default=DATA, help="where datasets lie (%(default)s)")
-    parser.add_argument("--segments", type=Path, required=True)
-    parser.add_argument("--users", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    parser.add_argument("--segments", type=Path, required=True, help="segments file of the export")
+    parser.add_argument("--users", type=int, help=f"who are asked for (default: {USERS}, {QUICK_USERS} with --quick)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run on one dataset."""
     source = args.data / args.dataset
     if not source.is_dir():
         print(f"skipped: no dataset at {source}")
         return 0
-    before = conditions(args.seed)
+    machine = Machine(args.seed)
     build = BUILD / "real" / args.dataset
     histories, train = split_last(source / "events.csv.gz", build)
     export = run_export(args.dataset, source / "items.jsonl.gz", train, args.segments, build)
     artifact = current_artifact(build / "artifacts" / args.dataset)
-    users = choose_users(histories, args.users, args.seed)
+    users = choose_users(histories, args.users or (QUICK_USERS if args.quick else USERS), args.seed)
     served = ask_server(artifact, build, users)
     expected = ask_reference(artifact, users)
     result = {
-        "conditions": before,
+        "conditions": machine.conditions(),
         "dataset": args.dataset,
         "segments": str(args.segments),
         "export": export,
@@ -81,7 +82,7 @@ def main() -> int:
         "p50_ms": served["p50_ms"],
     }
     print({key: value for key, value in result.items() if key not in ("conditions", "parity")})
-    print(f"written: {save(f'real-input-{args.dataset}', result)}")
+    deliver(args, f"real-input-{args.dataset}", result)
     return 0 if result["same_top_10"] == len(users) else 1
 
 
@@ -147,21 +148,17 @@ def ask_server(artifact: Path, build: Path, users: Sequence[User]) -> dict[str, 
 
 def ask_reference(artifact: Path, users: Sequence[User]) -> list[list[str]]:
     """The same through the float64 reference, in process and one user at a time."""
-    index = load_index(Layout(artifact).index)
-    config = open_segments(artifact, index)
     precision = load_manifest(artifact, PARTS).precision
     engine = OnnxEngine.for_precision(Layout(artifact).encoder(precision), precision, threads=2)
-    tokenizer = TextTokenizer(Layout(artifact).tokenizer)
-    embedder = SegmentEmbedder(index, config, open_template(artifact), tokenizer, SegmentCache(0), engine)
-    scorer = SegmentScorer.reference(index.in_float32(), config)
+    embedder = SegmentEmbedder.open(artifact, SegmentCache(0), engine)
+    scorer = SegmentScorer.reference(embedder.index, embedder.config)
     answers = []
     for _, history, _ in users:
         ids = [event.item_id.encode() for event in history]
         stamps = [event.timestamp or 0 for event in history]
         context = UserContext(ids, stamps, [event.kind or "" for event in history])
-        batch = embedder.embed([context]).batch
-        [ranking] = scorer.rank(batch, [RankingOptions(history=ids, top_k=TOP_K)])
-        answers.append([index.item_ids[row] for row in ranking.rows])
+        [ranking] = scorer.rank(embedder.embed([context]).segments, [RankingOptions(history=ids, top_k=TOP_K)])
+        answers.append([embedder.index.item_ids[row] for row in ranking.rows])
     return answers
 
 
@@ -183,7 +180,3 @@ def part_sizes(artifact: Path) -> dict[str, int]:
 
 def _read_parity(artifact: Path) -> Any:
     return json.loads(Layout(artifact).parity.read_text(encoding="utf-8"))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,1 +1,0 @@
-"""Measurements: commands that write benchmarks/results/*.json, and the scripts that draw them."""

@@ -1,0 +1,1 @@
+"""Benchmarks of tesserank: ``tesserank bench NAME``. What each figure is: docs/benchmarks.md."""

@@ -1,0 +1,102 @@
+"""A process that holds contestants and times them: python -m tesserank_bench.kernels.worker, driven by ``workers``.
+
+Reads a JSON object a line and answers with one: open a contestant, time some calls, save its answer, close it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from tesserank_bench.kernels.contestants.base import Contestant
+
+PATHS = ("task", "scratch", "graph", "inputs", "model")  # options that are paths
+
+
+def main() -> None:
+    """Answer requests until the input ends."""
+    requests, answers = _claim_pipes()
+    held: dict[str, Contestant] = {}
+    for line in requests:
+        request = json.loads(line)
+        try:
+            answer = _DO[request.pop("do")](held, **request)
+        except ModuleNotFoundError as error:
+            answer = {"missing": error.name}
+        except Exception as error:  # whatever it is, it is this contestant's: the benchmark decides what it means
+            answer = {"failed": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _claim_pipes() -> tuple[TextIO, TextIO]:
+    """Standard input and output for the protocol alone: what libraries print goes to standard error."""
+    requests, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    sys.stdin.close()
+    return requests, answers
+
+
+def _open(held: dict[str, Contestant], name: str, of: str, options: dict[str, Any]) -> dict[str, Any]:
+    module, _, attribute = of.partition(":")
+    options = {key: Path(value) if key in PATHS else value for key, value in options.items()}
+    started = time.perf_counter()
+    contestant: Contestant = getattr(import_module(module), attribute)(**options)
+    held[name] = contestant
+    return {"prepare_s": time.perf_counter() - started}
+
+
+def _time(held: dict[str, Contestant], name: str, turn: int, sample_s: float) -> dict[str, Any]:
+    """Seconds of a call, the mean of as many as take about ``sample_s``, after one that is not counted.
+
+    The first call wakes threads and brings data into caches: what others left there is not what is measured.
+    ``cpu_s``: processor seconds of all threads; fewer than ``seconds`` of one thread mean that it waited for a core.
+    """
+    contestant = held[name]
+    gc.collect()
+    gc.disable()
+    try:
+        with contestant.threads():
+            first = _seconds(contestant, turn, 1)
+            calls = max(1, math.ceil(sample_s / max(first, 1e-7)))
+            cpu = time.process_time()
+            seconds = _seconds(contestant, turn + 1, calls)
+            cpu = time.process_time() - cpu
+    finally:
+        gc.enable()
+    return {"seconds": seconds / calls, "cpu_s": cpu / calls}
+
+
+def _seconds(contestant: Contestant, turn: int, calls: int) -> float:
+    started = time.perf_counter()
+    for call in range(calls):
+        contestant.run(turn + call)
+    return time.perf_counter() - started
+
+
+def _answer(held: dict[str, Contestant], name: str, into: str) -> dict[str, Any]:
+    with held[name].threads():
+        np.savez(into, **held[name].answer())
+    return {}
+
+
+def _close(held: dict[str, Contestant], name: str) -> dict[str, Any]:
+    del held[name]
+    gc.collect()
+    return {}
+
+
+_DO: dict[str, Callable[..., dict[str, Any]]] = {"open": _open, "time": _time, "answer": _answer, "close": _close}
+
+if __name__ == "__main__":
+    main()

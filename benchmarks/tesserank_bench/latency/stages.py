@@ -1,0 +1,73 @@
+"""Where the time of a request goes, from Triton's statistics and the models' own metrics, read before and after."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tritonclient.grpc as triton
+
+TIMEOUT_S = 10.0
+_SAMPLE = re.compile(r"^(?P<name>\w+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+Labels = frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What a server has counted since its start, or between two readings."""
+
+    statistics: Mapping[tuple[str, str, str], int]  # (model, "queue", "ns") and the like: Triton's
+    metrics: Mapping[tuple[str, Labels], float]  # the metrics page
+
+    def since(self, before: Totals) -> Totals:
+        """What has been added since an earlier reading."""
+        return Totals(
+            {key: value - before.statistics.get(key, 0) for key, value in self.statistics.items()},
+            {key: value - before.metrics.get(key, 0.0) for key, value in self.metrics.items()},
+        )
+
+    def statistic(self, model: str, stage: str, unit: str) -> int:
+        """Of a model: ``stage`` is success, queue, compute_input, compute_infer, ...; ``unit`` is count or ns."""
+        return self.statistics.get((model, stage, unit), 0)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum over all metrics of a name that have these labels."""
+        wanted = set(labels.items())
+        return sum(value for (found, own), value in self.metrics.items() if found == name and wanted <= own)
+
+
+class Observer:
+    """Reads one server's totals; a few milliseconds each time, so not between requests that are timed."""
+
+    def __init__(self, grpc_url: str, metrics_url: str) -> None:
+        self._client: Any = triton.InferenceServerClient(grpc_url)
+        self._metrics_url = metrics_url
+
+    def totals(self) -> Totals:
+        """The totals now."""
+        answer = self._client.get_inference_statistics(as_json=True, client_timeout=TIMEOUT_S)
+        statistics = {
+            (model["name"], stage, unit): int(duration.get(unit, 0))
+            for model in answer["model_stats"]
+            for stage, duration in model.get("inference_stats", {}).items()
+            for unit in ("count", "ns")
+        }
+        with urllib.request.urlopen(self._metrics_url, timeout=TIMEOUT_S) as page:
+            return Totals(statistics, parse_metrics(page.read().decode()))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+def parse_metrics(page: str) -> dict[tuple[str, Labels], float]:
+    """The samples of a Prometheus page, by name and labels."""
+    samples = _SAMPLE.finditer(page)
+    return {
+        (sample["name"], frozenset(_LABEL.findall(sample["labels"] or ""))): float(sample["value"])
+        for sample in samples
+    }

@@ -1,0 +1,55 @@
+"""How item vectors that are stored as integers reach the kernel: the seam for other ways of storing them.
+
+A new one needs a class in ``maxsim.vectors``, a ``fill`` function here, and a registration that says what goes into it:
+the kernel, the tile and the rounding of queries stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tesserank.maxsim.jit.arrays import frozen
+from tesserank.maxsim.vectors import ItemVectors, SteppedVectors
+
+
+@dataclass(frozen=True)
+class Store:
+    """Integers of T tokens; a token's vector is its integers times ``steps``.
+
+    ``fill(arrays, first, count, block, place)`` is compiled (``numba.njit(nogil=True)``). It writes the integers of the
+    ``count`` tokens from ``first`` on into the rows of ``block``, int16 [.., d or more], from ``place`` on; into their
+    first d columns: the others are 0 and stay so. ``arrays`` should be ``frozen``: the kernel is compiled for their
+    types. An item may be longer than a block: then ``fill`` is asked for it piece by piece.
+    """
+
+    arrays: tuple[NDArray[Any], ...]
+    steps: NDArray[np.float32]  # [d]
+    peak: int  # the largest |integer|
+    fill: Callable[..., None]
+
+
+@singledispatch
+def store_of(items: ItemVectors) -> Store | None:
+    """How the kernel reads these items; None if it cannot."""
+    return None
+
+
+@store_of.register
+def _(items: SteppedVectors) -> Store:
+    return Store((frozen(items.codes, items.code_type),), items.scale, items.peak, _fill_codes)
+
+
+@njit(nogil=True)
+def _fill_codes(arrays: Any, first: int, count: int, block: Any, place: int) -> None:
+    """Codes as they are, widened."""
+    codes = arrays[0]
+    for token in range(count):
+        for column in range(codes.shape[1]):
+            block[place + token, column] = codes[first + token, column]

@@ -1,0 +1,187 @@
+"""The scan of the pruned search, compiled: what every item's centroids say of every query token, summed by unit.
+
+    table    uint8 [C, W]           what a centroid says of the query token in a slot; a row is contiguous
+    maxima   uint8 [W]              of an item: the largest of its tokens' rows, slot by slot, in registers
+    sums     float32 [W / WORD]     of the maxima in each word of WORD slots; a unit is one word or more
+
+LLVM would keep the maxima in memory between two tokens (measured: 8 times slower), so this loop is built from its
+vector instructions, all of them portable: a maximum is a comparison and a choice, the sum of eight bytes three adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from tesserank.maxsim.jit.transpose import transpose
+
+WORD = 8  # slots that are summed at once: the bytes of 64 bits
+REGISTER = 32  # slots in a vector register, of which a table row is a whole number
+
+_STRIP = 64  # items whose sums stay in the first cache until they are added up by unit
+
+_I8, _I16, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(64)
+_BYTES, _WORDS = ir.VectorType(_I8, REGISTER), ir.VectorType(_I64, REGISTER // WORD)
+_SUMS, _SUMS_BYTES = ir.VectorType(ir.FloatType(), REGISTER // WORD), REGISTER // WORD * 4
+
+
+def _make_tile(registers: int) -> Callable[..., None]:
+    """A function, to be called from compiled code alone, for table rows (or parts of them) of ``registers`` registers.
+
+    ``tile(table, codes, count, stride, sums)``, of addresses: ``table`` -> uint8 rows, ``stride`` bytes apart;
+    ``codes`` -> uint16 [count], the rows of an item's tokens; ``sums`` -> float32 [registers · REGISTER / WORD].
+    """
+
+    @intrinsic
+    def tile(typing: Any, table: Any, codes: Any, count: Any, stride: Any, sums: Any) -> Any:
+        signature = types.void(types.uintp, types.uintp, types.intp, types.intp, types.uintp)
+        return signature, _emitter(registers)
+
+    function: Callable[..., None] = tile
+    return function
+
+
+def _emitter(registers: int) -> Callable[..., Any]:
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        table, codes, count, stride, sums = arguments
+        before = builder.block
+        loop, after = builder.append_basic_block("tokens"), builder.append_basic_block("sums")
+        zero = ir.Constant(_BYTES, [0] * REGISTER)
+        builder.cbranch(builder.icmp_signed(">", count, _int(0)), loop, after)
+
+        builder.position_at_end(loop)
+        token = builder.phi(_I64)
+        token.add_incoming(_int(0), before)
+        maxima = [builder.phi(_BYTES) for _ in range(registers)]
+        code = _load(builder, builder.add(codes, builder.shl(token, _int(1))), _I16)
+        row = builder.add(table, builder.mul(builder.zext(code, _I64), stride))
+        raised = []
+        for j, maximum in enumerate(maxima):
+            said = _load(builder, builder.add(row, _int(REGISTER * j)), _BYTES)
+            raised.append(builder.select(builder.icmp_unsigned(">", said, maximum), said, maximum))
+        following = builder.add(token, _int(1))
+        token.add_incoming(following, loop)
+        for maximum, value in zip(maxima, raised, strict=True):
+            maximum.add_incoming(zero, before)
+            maximum.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
+
+        builder.position_at_end(after)
+        final = [builder.phi(_BYTES) for _ in range(registers)]
+        for j, maximum in enumerate(final):
+            maximum.add_incoming(zero, before)
+            maximum.add_incoming(raised[j], loop)
+        for j, maximum in enumerate(final):
+            place = builder.inttoptr(builder.add(sums, _int(_SUMS_BYTES * j)), _SUMS.as_pointer())
+            builder.store(_sum_of_bytes(builder, builder.bitcast(maximum, _WORDS)), place).align = 4
+        return context.get_dummy_value()
+
+    return emit
+
+
+def _sum_of_bytes(builder: ir.IRBuilder, words: Any) -> Any:
+    """The eight bytes of each 64 bits, added: neighbours to four of 16 bits, those to two, those to one."""
+    low = _splat(0x00FF00FF00FF00FF)
+    total = builder.add(builder.and_(words, low), builder.and_(builder.lshr(words, _splat(8)), low))
+    for bits in (16, 32):
+        total = builder.add(total, builder.lshr(total, _splat(bits)))
+    whole = builder.trunc(builder.and_(total, _splat(0xFFFF)), ir.VectorType(ir.IntType(32), REGISTER // WORD))
+    return builder.sitofp(whole, _SUMS)
+
+
+def _splat(value: int) -> ir.Constant:
+    return ir.Constant(_WORDS, [value] * (REGISTER // WORD))
+
+
+def _load(builder: ir.IRBuilder, address: Any, kind: ir.Type) -> Any:
+    value = builder.load(builder.inttoptr(address, kind.as_pointer()))
+    value.align = 1
+    return value
+
+
+def _int(value: int) -> ir.Constant:
+    return ir.Constant(_I64, value)
+
+
+_tile1, _tile2, _tile3, _tile4, _tile5, _tile6, _tile7, _tile8 = map(_make_tile, range(1, 9))
+
+
+@njit(nogil=True, inline="always")
+def _sum_words(table: Any, registers: Any, stride: Any, codes: Any, count: Any, sums: Any) -> None:
+    """One item's sums, of addresses as a tile takes them, in as few passes over its tokens as registers allow."""
+    while registers > 8:
+        _tile8(table, codes, count, stride, sums)
+        table += np.uintp(8 * REGISTER)
+        sums += np.uintp(8 * _SUMS_BYTES)
+        registers -= 8
+    if registers == 1:
+        _tile1(table, codes, count, stride, sums)
+    elif registers == 2:
+        _tile2(table, codes, count, stride, sums)
+    elif registers == 3:
+        _tile3(table, codes, count, stride, sums)
+    elif registers == 4:
+        _tile4(table, codes, count, stride, sums)
+    elif registers == 5:
+        _tile5(table, codes, count, stride, sums)
+    elif registers == 6:
+        _tile6(table, codes, count, stride, sums)
+    elif registers == 7:
+        _tile7(table, codes, count, stride, sums)
+    else:
+        _tile8(table, codes, count, stride, sums)
+
+
+@njit(nogil=True)
+def scan(
+    table: Any,
+    codes: Any,
+    offsets: Any,
+    rows: Any,
+    every: Any,
+    begin: Any,
+    end: Any,
+    words: Any,
+    steps: Any,
+    scores: Any,
+) -> None:
+    """``scores[g, i] = steps[g] · sum of unit g's slots``, for i from ``begin`` to ``end``.
+
+    * ``table`` uint8 [C, W], W a multiple of REGISTER; ``codes`` uint16 [T] below C; ``offsets`` int64 [N + 1];
+    * ``rows`` int64 [n] to score, or, if ``every``, all;
+    * ``words`` int64 [G + 1], the first word of each unit; ``steps`` float32 [G]; ``scores`` float32 [G, n], written.
+    """
+    registers = table.shape[1] // REGISTER
+    sums = np.zeros((_STRIP, table.shape[1] // WORD), dtype=np.float32)
+    by_word = np.empty((sums.shape[1], _STRIP), dtype=np.float32)
+    first_row, all_codes, all_sums = table.ctypes.data, codes.ctypes.data, sums.ctypes.data
+    for first in range(begin, end, _STRIP):
+        count = min(_STRIP, end - first)
+        for i in range(count):
+            row = first + i if every else rows[first + i]
+            tokens, target = all_codes + np.uintp(2 * offsets[row]), all_sums + np.uintp(i * sums.strides[0])
+            _sum_words(first_row, registers, table.strides[0], tokens, offsets[row + 1] - offsets[row], target)
+        transpose(sums, by_word)
+        for unit in range(len(steps)):
+            step, totals, out = steps[unit], by_word[words[unit]], scores[unit, first:]
+            for word in range(words[unit] + 1, words[unit + 1]):
+                for i in range(_STRIP):
+                    totals[i] += by_word[word, i]
+            for i in range(count):
+                out[i] = step * totals[i]
+
+
+@njit(nogil=True)
+def to_levels(values: Any, levels: Any) -> None:
+    """``values`` float32 [n, W] rounded to 0..255 -> ``levels`` uint8 [n, W]; what is below 0, or NaN, becomes 0."""
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            value = values[i, j]
+            value = value if value > np.float32(0) else np.float32(0)
+            value = value if value < np.float32(255) else np.float32(255)
+            levels[i, j] = np.uint8(np.int32(value + np.float32(0.5)))

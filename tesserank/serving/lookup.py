@@ -1,0 +1,48 @@
+"""Items of the index as segments: their token vectors, all of a user at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tesserank.index import Space
+from tesserank.maxsim.ragged import spans
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """The token vectors of consecutive segments of one user in one space."""
+
+    tokens: NDArray[np.float32]  # [q, d]
+    weights: NDArray[np.float32]  # [q]
+    unit_lengths: NDArray[np.int64]  # [g] tokens of each unit
+    segment_units: NDArray[np.int64]  # [s] units of each segment
+
+
+class ItemLookup:
+    """A space's vectors by item. ``knows`` [N]: whether the space knows anything of an item."""
+
+    def __init__(self, space: Space) -> None:
+        self._items = space.items
+        self._weights = space.weights.astype(np.float32)  # numpy converts float16 slowly
+        self._lengths = space.items.lengths
+        # What a space knows nothing of has one vector, of zeros.
+        knows = self._lengths > 1
+        single = np.flatnonzero(~knows)
+        knows[single] = space.items.decode(single).vectors.any(axis=1)
+        self.knows: list[bool] = knows.tolist()
+
+    def tokens(self, rows: NDArray[np.int64], counts: NDArray[np.int64], group_by_item: bool) -> TokenRows:
+        """The vectors of the items of ``rows``, ``counts`` [s] of them in each segment.
+
+        A unit is an item, or a whole segment if not ``group_by_item``.
+        """
+        tokens, lengths = self._items.decode(rows).vectors, self._lengths[rows]
+        places, _ = spans(self._items.offsets[rows], lengths)
+        weights = self._weights[places]
+        if group_by_item:
+            return TokenRows(tokens, weights, lengths, counts)
+        of_segments = np.add.reduceat(lengths, np.cumsum(counts) - counts)
+        return TokenRows(tokens, weights, of_segments, np.ones_like(counts))

@@ -1,0 +1,211 @@
+"""A user's context → segments, before their vectors are there: rows of the index, or inputs for the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tesserank.encoding.cache import segment_key
+from tesserank.encoding.template import Composed, Template
+from tesserank.errors import EmptyRequestError, InvalidArgumentError, LimitExceededError, UnknownItemError
+from tesserank.index import ItemIndex
+from tesserank.segments.config import TEXT_SPACE, SegmentsConfig
+from tesserank.segments.cut import Block, HistoryCutter
+from tesserank.serving.lookup import ItemLookup
+from tesserank.serving.request import UserContext, check_context, describe_ids
+
+
+@dataclass(frozen=True)
+class LookedUp:
+    """Segments whose vectors lie in the index: ``rows`` of all their items, ``counts`` int64 [s] of each segment's."""
+
+    rows: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A segment whose vectors the encoder makes, if the cache has none under ``key``."""
+
+    composed: Composed
+    key: bytes
+
+    def __len__(self) -> int:
+        return 1
+
+
+Source: TypeAlias = "LookedUp | Encoded"
+
+
+@dataclass
+class UserPlan:
+    """A user's K segments and, for each space, where the vectors of its segments come from."""
+
+    labels: list[str] = field(default_factory=list)  # [K]
+    channels: list[int] = field(default_factory=list)  # [K]
+    weights: list[float] = field(default_factory=list)  # [K]
+    spaces: dict[str, list[tuple[int, Source]]] = field(default_factory=dict)  # with the source's first segment
+    unknown: int = 0
+    truncated: int = 0
+
+    def add(self, source: Source, space: str, channel: int, labels: Sequence[str], weights: Sequence[float]) -> None:
+        """Append the segments of a source, all of one channel."""
+        self.spaces.setdefault(space, []).append((len(self.labels), source))
+        self.labels.extend(labels)
+        self.weights.extend(weights)
+        self.channels.extend([channel] * len(labels))
+
+    def encoded(self) -> list[Encoded]:
+        """The segments that may need the encoder."""
+        return [source for sources in self.spaces.values() for _, source in sources if isinstance(source, Encoded)]
+
+
+class _HistorySegment(NamedTuple):
+    """A segment of the history: its items' rows."""
+
+    rows: list[int]
+    weight: float
+
+
+class SegmentPlanner:
+    """Plans the segments of users. ``lookups`` are of the history's spaces."""
+
+    def __init__(
+        self,
+        index: ItemIndex,
+        config: SegmentsConfig,
+        template: Template,
+        tokenize: Callable[[str], list[int]],
+        lookups: dict[str, ItemLookup],
+    ) -> None:
+        self._index = index
+        self._config = config
+        self._template = template
+        self._tokenize = tokenize
+        self._lookups = lookups
+        self._channels = {channel.name: position for position, channel in enumerate(config.channels())}
+        self._cutter = HistoryCutter(config.history, index.item_ids, index.tokens.lengths)
+
+    def plan(self, context: UserContext, row: int) -> UserPlan:
+        """Raises a RequestError naming the user's ``row`` if the context cannot be used."""
+        check_context(context, self._config.limits, row)
+        user = UserPlan()
+        if context.item_ids:
+            self._plan_history(context, user, row)
+        self._plan_texts(context, user, row)
+        if not user.labels:
+            raise EmptyRequestError(
+                f"user {row}: nothing to score by: {len(context.texts)} texts, {len(context.item_ids)} history items "
+                f"({user.unknown} not in the catalogue) give no segment with a weight above 0"
+            )
+        limit = self._config.limits.max_segments
+        if len(user.labels) > limit:
+            raise LimitExceededError(f"user {row}: {len(user.labels):,} segments, the limit max_segments is {limit:,}")
+        return user
+
+    def _plan_history(self, context: UserContext, user: UserPlan, row: int) -> None:
+        rows = self._index.rows(context.item_ids)
+        known = np.flatnonzero(rows >= 0)  # positions of the events whose items the catalogue has
+        user.unknown = len(rows) - len(known)
+        if user.unknown and context.reject_unknown:
+            unknown = [context.item_ids[position] for position in np.flatnonzero(rows < 0)]
+            raise UnknownItemError(f"user {row}: {describe_ids(unknown)} of the history not in the catalogue")
+        if not self._config.history.spaces:
+            return
+        rows = rows[known]
+        timestamps = None if context.timestamps is None else np.asarray(context.timestamps, dtype=np.int64)[known]
+        blocks = self._cutter.newest(rows, timestamps)
+        weights = self._block_weights(context, blocks, known)
+        # a weight too small for the wire is none
+        heard = np.array(weights, dtype=np.float32) > 0
+        segments = [
+            _HistorySegment(rows[start:end].tolist(), weight)
+            for (start, end), weight, is_heard in zip(blocks, weights, heard.tolist(), strict=True)
+            if is_heard
+        ]
+        for space in self._config.history.spaces:
+            if space == TEXT_SPACE and self._config.history.cut != "item":
+                self._add_encoded(segments, user)
+            else:
+                self._add_looked_up(segments, space, user)
+
+    def _block_weights(self, context: UserContext, blocks: Sequence[Block], known: NDArray[np.int64]) -> list[float]:
+        """The mean weight of each block's events, less the older the block is. An event is at ``known[event]``."""
+        kinds = self._config.history.kinds
+
+        def weight(position: int) -> float:
+            sent = 1.0 if context.weights is None else float(context.weights[position])
+            return sent if context.kinds is None else sent * kinds.get(context.kinds[position], 1.0)
+
+        means = [sum(map(weight, known[start:end].tolist())) / (end - start) for start, end in blocks]
+        ages = range(len(blocks) - 1, -1, -1)
+        return [self._config.history.recency**age * mean for age, mean in zip(ages, means, strict=True)]
+
+    def _add_looked_up(self, segments: Sequence[_HistorySegment], space: str, user: UserPlan) -> None:
+        knows = self._lookups[space].knows
+        labels: list[str] = []
+        weights: list[float] = []
+        rows: list[int] = []
+        counts: list[int] = []
+        for segment in segments:
+            known = [row for row in segment.rows if knows[row]]
+            if known:  # an item that the space knows nothing of is no segment
+                labels.append(self._label(segment, space))
+                weights.append(segment.weight)
+                rows.extend(known)
+                counts.append(len(known))
+        if rows:
+            source = LookedUp(np.array(rows, dtype=np.int64), np.array(counts, dtype=np.int64))
+            user.add(source, space, self._channels[f"history/{space}"], labels, weights)
+
+    def _add_encoded(self, segments: Sequence[_HistorySegment], user: UserPlan) -> None:
+        for segment in segments:
+            parts = [self._index.token_ids(row).tolist() for row in segment.rows]
+            source = self._plan_encoding([part for part in parts if part], user)
+            if source is not None:
+                channel = self._channels[f"history/{TEXT_SPACE}"]
+                user.add(source, TEXT_SPACE, channel, [self._label(segment, TEXT_SPACE)], [segment.weight])
+
+    def _label(self, segment: _HistorySegment, space: str) -> str:
+        return f"history/{space}:" + "+".join([self._index.item_ids[row] for row in segment.rows])
+
+    def _plan_texts(self, context: UserContext, user: UserPlan, row: int) -> None:
+        seen: dict[str, int] = {}
+        for text in context.texts:
+            name = text.name or next(iter(self._config.texts))  # a text without a name is the first that is configured
+            config = self._config.texts.get(name)
+            if config is None:
+                known = ", ".join(self._config.texts)
+                raise InvalidArgumentError(f"user {row}: no text segment is called {name!r}: there are {known}")
+            ids = self._tokenize(text.text)
+            room = min(config.token_limit, self._template.room(1))
+            user.truncated += max(len(ids) - room, 0)
+            channel = f"{name}/{TEXT_SPACE}"
+            seen[channel] = seen.get(channel, 0) + 1
+            label = channel if seen[channel] == 1 else f"{channel}:{seen[channel]}"
+            if ids and text.weight > 0:
+                source = self._plan_encoding([ids[:room]], user)
+                if source is not None:
+                    user.add(source, TEXT_SPACE, self._channels[channel], [label], [text.weight])
+
+    def _plan_encoding(self, parts: Sequence[Sequence[int]], user: UserPlan) -> Encoded | None:
+        """Parts that do not fit one input together lose tokens at the end, which the answer counts."""
+        fitting: list[Sequence[int]] = []
+        used = 0
+        for part in parts:
+            room = max(self._template.room(len(fitting) + 1) - used, 0)
+            if kept := part[:room]:
+                fitting.append(kept)
+            used += len(kept)
+            user.truncated += len(part) - len(kept)
+        if not fitting:
+            return None
+        composed = self._template.compose(fitting)
+        return Encoded(composed, segment_key(self._index.encoder_id, composed.input_ids))

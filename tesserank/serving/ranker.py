@@ -1,0 +1,103 @@
+"""The whole request path in one process: a request's arrays → segments → vectors → scores → the answer's arrays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tesserank.encoding.batch import Encode
+from tesserank.encoding.cache import SegmentCache
+from tesserank.serving import stages
+from tesserank.serving.embedder import PlannedUsers, SegmentEmbedder
+from tesserank.serving.pack import RankingPacker, segment_arrays
+from tesserank.serving.request import RankingOptions
+from tesserank.serving.scorer import SegmentScorer
+from tesserank.serving.stages import StageClock
+from tesserank.serving.unpack import ranking_options, user_contexts
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass
+class PlannedRequest:
+    """A request that is understood, and waits for the vectors that it misses."""
+
+    users: PlannedUsers
+    options: list[RankingOptions]
+    planned_at: float = field(default_factory=time.perf_counter)
+
+    @property
+    def is_hot(self) -> bool:
+        """Whether the encoder is not needed."""
+        return not self.users.missing
+
+
+class SegmentRanker:
+    """Answers requests of the model ``segment_ranker``.
+
+    ``answer`` does it at once; ``plan``, ``encode`` and ``finish`` are its three steps, so that requests that need the
+    encoder can wait for it together while others are answered. All may be called from several threads.
+    """
+
+    def __init__(self, embedder: SegmentEmbedder, scorer: SegmentScorer, clock: StageClock | None = None) -> None:
+        self._embedder = embedder
+        self._scorer = scorer
+        self._pack = RankingPacker(embedder.index)
+        self._clock = clock or StageClock()
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        cache: SegmentCache,
+        encode: Encode,
+        encoder_rows: int = 64,
+        maxsim_threads: int = 1,
+        clock: StageClock | None = None,
+    ) -> SegmentRanker:
+        """The ranker of an artefact, or of its parts tokenizer and index, warmed up.
+
+        Raises ArtifactError or ConfigError if they are not usable.
+        """
+        clock = clock or StageClock()
+        embedder = SegmentEmbedder.open(root, cache, clock.measured_encoder(encode), encoder_rows)
+        scorer = SegmentScorer.threaded(embedder.index, embedder.config, maxsim_threads)
+        scorer.warm_up()
+        return cls(embedder, scorer, clock)
+
+    def answer(self, arrays: Arrays) -> Arrays:
+        """The arrays of one request's answer. Raises a RequestError if the request cannot be answered."""
+        request = self.plan(arrays)
+        if not request.is_hot:
+            self.encode([request])
+        return self.finish(request)
+
+    def plan(self, arrays: Arrays) -> PlannedRequest:
+        """Read a request, and find out what it misses. Raises a RequestError if it cannot be used."""
+        with self._clock.measure(stages.UNPACK):
+            contexts, options = user_contexts(arrays), ranking_options(arrays)
+        with self._clock.measure(stages.TOKENISE):
+            return PlannedRequest(self._embedder.plan(contexts), options)
+
+    def encode(self, requests: Sequence[PlannedRequest]) -> None:
+        """Encode what the requests miss, all of it together."""
+        now = time.perf_counter()
+        for request in requests:
+            self._clock.add(stages.WAIT, now - request.planned_at)
+        self._embedder.encode([request.users for request in requests])
+
+    def finish(self, request: PlannedRequest) -> Arrays:
+        """The answer of a request that misses nothing any more. Raises a RequestError if an option cannot be used."""
+        with self._clock.measure(stages.GATHER):
+            embedded = self._embedder.finish(request.users)
+        rankings = self._scorer.rank(embedded.segments, request.options)
+        for ranking in rankings:
+            for stage, seconds in ranking.seconds.items():
+                self._clock.add(stage, seconds)
+        with self._clock.measure(stages.PACK):
+            return self._pack(rankings, max(map(len, embedded.segments))) | segment_arrays(embedded)

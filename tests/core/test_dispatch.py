@@ -1,0 +1,178 @@
+"""Who waits for whom, with a real ranker and an encoder that can be held up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tesserank.errors import EmptyRequestError, OverloadedError, TopKTooLargeError
+from tesserank.serving import dispatch
+from tesserank.serving.dispatch import Dispatcher, Incoming
+from tesserank.serving.ranker import SegmentRanker
+from tesserank.serving.scorer import SegmentScorer
+from tests.core.test_workers import PATIENCE_S, until
+from tests.core.world import CountingEncoder, make_config, make_embedder, make_index
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class SlowEncoder(CountingEncoder):
+    """An encoder that waits until it is let go, and may fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.error: Exception | None = None
+
+    def __call__(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        self.entered.release()
+        assert self.open.wait(PATIENCE_S)
+        if self.error:
+            raise self.error
+        return super().__call__(ids, mask)
+
+
+class Desk:
+    """A dispatcher, and the answers that it gave, in the order they were given."""
+
+    def __init__(self) -> None:
+        self.encoder = SlowEncoder()
+        config, index = make_config(), make_index()
+        self.ranker = SegmentRanker(make_embedder(config, self.encoder, index), SegmentScorer(index, config))
+        self.dispatcher = Dispatcher(self.ranker)
+        self.answers: dict[str, Arrays | Exception] = {}
+
+    def incoming(self, name: str, arrays: Arrays, timeout_s: float = 0.0) -> Incoming:
+        def reply(answer: Arrays | Exception) -> None:
+            assert name not in self.answers, "answered twice"
+            self.answers[name] = answer
+
+        return Incoming(arrays, reply, timeout_s)
+
+    def submit(self, **requests: Arrays) -> None:
+        """Requests that come together, by name."""
+        self.dispatcher.submit([self.incoming(name, arrays) for name, arrays in requests.items()])
+
+    def occupy_encoders(self) -> None:
+        """Give every thread that encodes something to wait for."""
+        for number in range(dispatch.ENCODING_THREADS):
+            self.submit(**{f"busy {number}": text(f"40 4{number}")})
+            assert self.encoder.entered.acquire(timeout=PATIENCE_S)
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    desk = Desk()
+    yield desk
+    desk.encoder.open.set()
+    desk.dispatcher.close()
+
+
+def strings(*values: str) -> NDArray[Any]:
+    return np.array([[value.encode() for value in values]], dtype=object)
+
+
+def text(words: str) -> Arrays:
+    return {"TEXTS": strings(words), "TEXT_NAMES": strings("query")}
+
+
+def history(*items: str) -> Arrays:
+    return {"HISTORY_ITEM_IDS": strings(*items)}
+
+
+def test_a_request_that_misses_nothing_is_answered_before_submit_returns(desk: Desk) -> None:
+    desk.submit(hot=history("i1"))
+    answer = desk.answers["hot"]
+    assert isinstance(answer, dict)
+    assert answer["ITEM_IDS"].shape == (1, 10)
+
+
+def test_nobody_waits_for_anothers_encoder(desk: Desk) -> None:
+    desk.submit(cold=text("5 6"), hot=history("i1"), wrong={}, also_hot=history("i2"))
+    until(lambda: {"hot", "wrong", "also_hot"} <= set(desk.answers))
+    assert "cold" not in desk.answers
+    assert isinstance(desk.answers["wrong"], EmptyRequestError)
+    desk.submit(later=history("i3"))
+    until(lambda: "later" in desk.answers)
+    assert "cold" not in desk.answers
+    desk.encoder.open.set()
+    until(lambda: "cold" in desk.answers)
+    assert isinstance(desk.answers["cold"], dict)
+
+
+def test_what_piles_up_before_the_encoder_is_encoded_together(desk: Desk) -> None:
+    desk.occupy_encoders()
+    for number in range(4):
+        desk.submit(**{f"waiting {number}": text(f"5 {6 + number % 3}")})
+    desk.encoder.open.set()
+    until(lambda: len(desk.answers) == 4 + dispatch.ENCODING_THREADS)
+    assert desk.encoder.shapes[-1] == (3, 6), "three distinct texts of the four requests"
+
+
+def test_answers_are_those_of_one_by_one(desk: Desk) -> None:
+    requests = {"a": text("5 6"), "b": history("i1", "i2"), "c": text("7 8 9") | history("i3"), "d": text("5 6")}
+    desk.encoder.open.set()
+    desk.submit(**requests)
+    until(lambda: len(desk.answers) == len(requests))
+    for name, arrays in requests.items():
+        expected, found = desk.ranker.answer(arrays), desk.answers[name]
+        assert isinstance(found, dict)
+        for output in set(expected) - {"CACHE_HITS", "CACHE_MISSES"}:
+            np.testing.assert_array_equal(found[output], expected[output], err_msg=f"{name} {output}")
+
+
+def test_a_request_whose_option_is_wrong_fails_alone_though_it_was_encoded_with_others(desk: Desk) -> None:
+    wrong = text("5 6") | {"TOP_K": np.array([[13]], dtype=np.int32)}
+    desk.submit(right=text("7 8"), wrong=wrong)
+    desk.encoder.open.set()
+    until(lambda: len(desk.answers) == 2)
+    assert isinstance(desk.answers["wrong"], TopKTooLargeError)
+    assert isinstance(desk.answers["right"], dict)
+
+
+def test_an_encoder_that_fails_fails_those_who_need_it_and_nobody_else(desk: Desk) -> None:
+    desk.encoder.error = RuntimeError("the encoder is gone")
+    desk.encoder.open.set()
+    desk.submit(first=text("5 6"), second=text("7 8"), hot=history("i1"))
+    until(lambda: len(desk.answers) == 3)
+    assert desk.answers["first"] is desk.encoder.error
+    assert isinstance(desk.answers["hot"], dict)
+    desk.encoder.error = None
+    desk.submit(again=text("5 6"))
+    until(lambda: "again" in desk.answers)
+    assert isinstance(desk.answers["again"], dict), "nothing of the failure was cached, and the threads live"
+
+
+def test_a_request_that_waited_longer_than_its_client_does_is_refused_unencoded(desk: Desk) -> None:
+    desk.occupy_encoders()
+    desk.dispatcher.submit([desk.incoming("impatient", text("5 6"), timeout_s=1e-6)])
+    desk.submit(patient=text("7 8"))
+    desk.encoder.open.set()
+    until(lambda: {"impatient", "patient"} <= set(desk.answers))
+    assert isinstance(desk.answers["patient"], dict)
+    refused = desk.answers["impatient"]
+    assert isinstance(refused, OverloadedError)
+    assert "Request timeout expired" in str(refused), "Triton's words, which clients know"
+    assert desk.encoder.rows == dispatch.ENCODING_THREADS + 1
+
+
+def test_a_request_is_refused_while_too_many_wait(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "MOST_WAITING", 2)
+    crowded = Desk()
+    crowded.occupy_encoders()
+    for number in range(3):
+        crowded.submit(**{f"waiting {number}": text(f"5 {6 + number}")})
+    refused = crowded.answers["waiting 2"]
+    assert isinstance(refused, OverloadedError)
+    assert "Exceeds maximum queue size: 2" in str(refused)
+    crowded.submit(hot=history("i1"))
+    assert isinstance(crowded.answers["hot"], dict)
+    crowded.encoder.open.set()
+    crowded.dispatcher.close()
+    assert len(crowded.answers) == 4 + dispatch.ENCODING_THREADS, "the end waits for what was accepted"
