@@ -34,7 +34,6 @@ SECTIONS: dict[str, type[Any]] = {
     "[texts.NAME]": TextConfig,
     "[aggregation]": AggregationConfig,
     "[search]": SearchConfig,
-    "[search]": SearchConfig,
     "[limits]": Limits,
 }
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
