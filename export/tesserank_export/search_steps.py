@@ -18,6 +18,7 @@ from tesserank.errors import EmptyRequestError
 from tesserank.files import link_or_copy, sha256_file
 from tesserank.index import ItemIndex, load_index
 from tesserank.search.centroids import has_centroids, load_centroids
+from tesserank.search.fitting import fit_centroids
 from tesserank.search.proposer import CentroidProposer
 from tesserank.search.recall import DEPTHS, Recall, measure_recall
 from tesserank.search.record import SearchRecord
@@ -27,7 +28,6 @@ from tesserank.serving.request import RankingOptions, Text, UserContext
 from tesserank.serving.scorer import SegmentScorer
 from tesserank.serving.segments import UserSegments
 from tesserank_export.catalog import Catalog
-from tesserank_export.centroids import fit_centroids
 from tesserank_export.events import Events
 from tesserank_export.options import ExportOptions
 from tesserank_export.steps import Steps, digest_of_code

@@ -1,4 +1,4 @@
-"""Centroids of a space's token vectors, and each token's, for the pruned search: spherical k-means, by faiss."""
+"""At build time: centroids of a space's token vectors, and each token's, by spherical k-means (faiss)."""
 
 from __future__ import annotations
 

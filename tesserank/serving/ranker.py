@@ -10,8 +10,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from tesserank.artifact.layout import Layout
 from tesserank.encoding.batch import Encode
 from tesserank.encoding.cache import SegmentCache
+from tesserank.index import ItemIndex
+from tesserank.search import open_proposer
+from tesserank.segments.config import SegmentsConfig
 from tesserank.serving import stages
 from tesserank.serving.embedder import PlannedUsers, SegmentEmbedder
 from tesserank.serving.pack import RankingPacker, segment_arrays
@@ -66,9 +70,7 @@ class SegmentRanker:
         """
         clock = clock or StageClock()
         embedder = SegmentEmbedder.open(root, cache, clock.measured_encoder(encode), encoder_rows)
-        scorer = SegmentScorer.threaded(embedder.index, embedder.config, maxsim_threads)
-        scorer.warm_up()
-        return cls(embedder, scorer, clock)
+        return cls(embedder, open_scorer(root, embedder.index, embedder.config, maxsim_threads), clock)
 
     def answer(self, arrays: Arrays) -> Arrays:
         """The arrays of one request's answer. Raises a RequestError if the request cannot be answered."""
@@ -101,3 +103,14 @@ class SegmentRanker:
                 self._clock.add(stage, seconds)
         with self._clock.measure(stages.PACK):
             return self._pack(rankings, max(map(len, embedded.segments))) | segment_arrays(embedded)
+
+
+def open_scorer(root: Path, index: ItemIndex, config: SegmentsConfig, threads: int) -> SegmentScorer:
+    """The scorer of an artefact's index, warmed up; it searches the catalogue as the segments file says.
+
+    Raises ArtifactError if the index was not exported for that.
+    """
+    proposer = open_proposer(Layout(root).index, index, config, threads)
+    scorer = SegmentScorer.threaded(index, config, threads, proposer)
+    scorer.warm_up()
+    return scorer

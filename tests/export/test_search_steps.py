@@ -17,8 +17,8 @@ from tesserank.maxsim.ragged import Ragged
 from tesserank.maxsim.vectors import Int8Vectors
 from tesserank.search import open_proposer
 from tesserank.search.centroids import load_centroids
+from tesserank.search.fitting import fit_centroids
 from tesserank.search.record import SearchRecord
-from tesserank_export.centroids import fit_centroids
 from tests.export.conftest import Exported
 from tests.export.tiny import make_items, make_options, run_export, write_events, write_items
 

@@ -9,7 +9,7 @@ from tesserank.artifact.manifest import load_manifest
 from tesserank.index import load_index
 from tesserank.serving import backend
 from tesserank.serving.pack import RankingPacker
-from tesserank.serving.scorer import SegmentScorer
+from tesserank.serving.ranker import open_scorer
 from tesserank.serving.segments import SegmentBatch
 from tesserank.serving.unpack import ranking_options
 
@@ -24,8 +24,7 @@ class TritonPythonModel:
         self.channel_spaces = [channel.space for channel in config.channels()]
         self.dims = {name: space.dim for name, space in index.spaces.items()}
         self.pack = RankingPacker(index)
-        self.scorer = SegmentScorer.threaded(index, config, backend.int_parameter(args, "maxsim_threads", 2))
-        self.scorer.warm_up()
+        self.scorer = open_scorer(root, index, config, backend.int_parameter(args, "maxsim_threads", 2))
         backend.prepare_process()
 
     def execute(self, requests):

@@ -1,0 +1,1 @@
+"""Searching a whole catalogue of up to 100,000 items: pruned against exhaustive."""
