@@ -17,11 +17,11 @@ from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.errors import EmptyRequestError
 from tesserank.files import link_or_copy, sha256_file
 from tesserank.index import ItemIndex, load_index
-from tesserank.search.centroids import has_centroids, load_centroids
-from tesserank.search.fitting import fit_centroids
-from tesserank.search.proposer import CentroidProposer
+from tesserank.search.fitting import fit_stand_in
+from tesserank.search.proposer import StandInProposer
 from tesserank.search.recall import DEPTHS, Recall, measure_recall
 from tesserank.search.record import SearchRecord
+from tesserank.search.standins import load_stand_ins
 from tesserank.segments.config import SegmentsConfig
 from tesserank.serving.embedder import SegmentEmbedder
 from tesserank.serving.request import RankingOptions, Text, UserContext
@@ -68,14 +68,14 @@ class SearchSteps:
             return None
         code = digest_of_code(_KINDS_OF_CODE)
         content = [self._parts.index.parent.name, self._options.seed, code]
-        centroids = self._steps.run("centroids", "search: centroids of token vectors", content, self._fit)
+        stand_ins = self._steps.run("stand-ins", "search: stand-ins for the vectors", content, self._fit)
         content += [self._parts.encoder.parent.name, self._options.precision, repr(self._config), config.candidates]
         content += [sha256_file(self._options.events) if self._options.events else None]
         content += [asdict(self._options.event_fields)]
 
         def build(scratch: Path) -> None:
-            for path in sorted((centroids / INDEX_PART).rglob("*.npy")):
-                link_or_copy(path, scratch / path.relative_to(centroids))
+            for path in sorted((stand_ins / INDEX_PART).rglob("*.npy")):
+                link_or_copy(path, scratch / path.relative_to(stand_ins))
             self._measure(scratch / INDEX_PART, catalog, events)
 
         step = self._steps.run("search", "search: recall of the exact answer", content, build)
@@ -84,15 +84,13 @@ class SearchSteps:
 
     def _fit(self, scratch: Path) -> None:
         for name, space in self._index.spaces.items():
-            if has_centroids(space):
-                own = fit_centroids(space.items, self._options.seed, self._options.threads)
-                own.save(scratch / INDEX_PART / name)
+            fit_stand_in(space, self._options.seed, self._options.threads).save(scratch / INDEX_PART / name)
 
     def _measure(self, directory: Path, catalog: Catalog, events: Events | None) -> None:
-        """Write the record into ``directory``, which holds the centroids."""
+        """Write the record into ``directory``, which holds the stand-ins."""
         index, config, threads = self._index, self._config, self._options.threads
-        centroids = load_centroids(directory, index)
-        proposer = CentroidProposer.threaded(index, config, centroids, config.search.candidates, threads)
+        stand_ins = load_stand_ins(directory, index)
+        proposer = StandInProposer.threaded(index, config, stand_ins, config.search.candidates, threads)
         exhaustive = SegmentScorer.threaded(index, config, threads)
         pruned = SegmentScorer.threaded(index, config, threads, proposer)
         top_k = min(max(DEPTHS), config.limits.max_top_k, len(index))
@@ -106,7 +104,7 @@ class SearchSteps:
             index_id=index.index_id,
             seed=self._options.seed,
             candidates=config.search.candidates,
-            centroids={name: len(own.centroids) for name, own in centroids.items()},
+            stand_ins={name: str(own) for name, own in stand_ins.items()},
             bytes=sum(path.stat().st_size for path in directory.rglob("*.npy")),
             recall=recall,
         ).save(directory)
@@ -151,8 +149,8 @@ class SearchSteps:
                 for depth, value in zip(DEPTHS, (recall.at_10, recall.at_100), strict=True)
             )
             self._steps.say(f"  {kind}: {found} ({recall.queries} queries, {record.candidates:,} items scored exactly)")
-        centroids = ", ".join(f"{count:,} of space {name}" for name, count in record.centroids.items())
-        self._steps.say(f"  centroids: {centroids or 'none needed'}; {record.bytes:,} bytes")
+        stand_ins = ", ".join(f"{what} of space {name}" for name, what in record.stand_ins.items())
+        self._steps.say(f"  looked at first: {stand_ins}; {record.bytes:,} bytes")
         if shortfall := record.shortfall(self._config.search.min_recall):
             self._steps.say(f"  a server will refuse to start: {shortfall}")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from tesserank.errors import ArtifactError
 from tesserank.index import ItemIndex
 from tesserank.maxsim import jit
-from tesserank.search.centroids import load_centroids
 from tesserank.search.record import RECORD, SearchRecord
+from tesserank.search.standins import load_stand_ins
 from tesserank.segments.config import SegmentsConfig
 from tesserank.serving.scorer import CandidateProposer
 
@@ -41,7 +41,7 @@ def open_proposer(directory: Path, index: ItemIndex, config: SegmentsConfig, thr
         raise ArtifactError(shortfall)
     if not jit.available():
         return None
-    from tesserank.search.proposer import CentroidProposer  # compiled with numba
+    from tesserank.search.proposer import StandInProposer  # compiled with numba
 
-    centroids = load_centroids(directory, index)
-    return CentroidProposer.threaded(index, config, centroids, config.search.candidates, threads)
+    stand_ins = load_stand_ins(directory, index)
+    return StandInProposer.threaded(index, config, stand_ins, config.search.candidates, threads)

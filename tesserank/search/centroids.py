@@ -15,17 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.errors import ArtifactError
-from tesserank.index import ItemIndex, Space
 from tesserank.maxsim.ragged import Ragged
 from tesserank.maxsim.vectors import Rows
 
 MAX_CENTROIDS = 1 << 16  # codes are uint16
 FOLDER = "search"  # in a space's directory
-
-
-def has_centroids(space: Space) -> bool:
-    """Whether a space is looked at by centroids first: one vector an item is scored as fast as it is looked up."""
-    return int(space.items.offsets[-1]) > len(space.items)
 
 
 @dataclass(frozen=True)
@@ -58,6 +52,9 @@ class CentroidVectors:
     @property
     def nbytes(self) -> int:
         return self.centroids.nbytes + self.codes.nbytes + self.offsets.nbytes
+
+    def __str__(self) -> str:
+        return f"{len(self.centroids):,} centroids"
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -98,12 +95,3 @@ class CentroidVectors:
             return CentroidVectors(centroids, codes, offsets)
         except (OSError, EOFError, ValueError) as error:
             raise ArtifactError(f"{folder} cannot be read ({error}): rebuild it with make export") from error
-
-
-def load_centroids(directory: Path, index: ItemIndex) -> dict[str, CentroidVectors]:
-    """Those of every space of the index in ``directory`` that has some, by name. Raises ArtifactError as ``load``."""
-    return {
-        name: CentroidVectors.load(directory / name, space.items.offsets)
-        for name, space in index.spaces.items()
-        if has_centroids(space)
-    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -13,9 +12,11 @@ from numpy.typing import NDArray
 from tesserank.index import ItemIndex
 from tesserank.maxsim import cpu
 from tesserank.maxsim.vectors import ItemVectors
-from tesserank.search import scores
+from tesserank.search import centroid_scores, piece_scores
 from tesserank.search.centroids import CentroidVectors
+from tesserank.search.pieces import PieceVectors
 from tesserank.search.select import best_rows
+from tesserank.search.standins import StandIns
 from tesserank.segments.config import SegmentsConfig
 from tesserank.serving.scorer import SegmentScorer
 from tesserank.serving.segments import UserSegments
@@ -26,10 +27,10 @@ PROPOSED_PER_WANTED = 4
 _MOSTLY = 0.5
 
 
-class CentroidProposer:
+class StandInProposer:
     """Ranks the catalogue by approximate scores and proposes the best (``scorer.CandidateProposer``).
 
-    An approximate score differs from the exact one in its MaxSim alone, and in the spaces of ``centroids`` alone: the
+    An approximate score differs from the exact one in its MaxSim alone, and in the spaces of ``stand_ins`` alone: the
     others, channels, weights and aggregation are the scorer's. The same request gets the same proposal.
     """
 
@@ -37,15 +38,15 @@ class CentroidProposer:
         self,
         index: ItemIndex,
         config: SegmentsConfig,
-        centroids: Mapping[str, CentroidVectors],
+        stand_ins: StandIns,
         candidates: int,
         pool: ThreadPoolExecutor | None = None,
     ) -> None:
-        """``centroids`` by space; ``candidates``: how many items to propose."""
+        """``stand_ins`` by space; ``candidates``: how many items to propose."""
         self._size = len(index)
         self._candidates = candidates
         self._scorer = SegmentScorer(
-            index, config, partial(_unit_scores, pool=pool), partial(cpu.aggregate, pool=pool), items=centroids
+            index, config, partial(_unit_scores, pool=pool), partial(cpu.aggregate, pool=pool), items=stand_ins
         )
 
     @classmethod
@@ -53,13 +54,13 @@ class CentroidProposer:
         cls,
         index: ItemIndex,
         config: SegmentsConfig,
-        centroids: Mapping[str, CentroidVectors],
+        stand_ins: StandIns,
         candidates: int,
         threads: int,
-    ) -> CentroidProposer:
+    ) -> StandInProposer:
         """The same on several threads; the BLAS must run on one, see ``maxsim.cpu``."""
         pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="search") if threads > 1 else None
-        return cls(index, config, centroids, candidates, pool)
+        return cls(index, config, stand_ins, candidates, pool)
 
     def propose(
         self, user: UserSegments, count_hint: int, allowed: NDArray[np.bool_] | None
@@ -89,5 +90,7 @@ def _unit_scores(
     pool: ThreadPoolExecutor | None,
 ) -> NDArray[Any]:
     if isinstance(items, CentroidVectors):
-        return scores.unit_scores(tokens, token_weights, starts, items, rows, pool)
+        return centroid_scores.unit_scores(tokens, token_weights, starts, items, rows, pool)
+    if isinstance(items, PieceVectors):
+        return piece_scores.unit_scores(tokens, token_weights, starts, items, rows, pool)
     return cpu.unit_scores(tokens, token_weights, starts, items, rows, pool)

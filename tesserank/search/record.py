@@ -18,10 +18,10 @@ class SearchRecord:
     """The pruned search of one index."""
 
     index_id: str
-    seed: int  # of centroids and queries
+    seed: int  # of stand-ins and queries
     candidates: int  # that were scored exactly
-    centroids: Mapping[str, int]  # by space
-    bytes: int  # of centroids and codes, on disk
+    stand_ins: Mapping[str, str]  # what stands in for the vectors, by space
+    bytes: int  # of these, on disk
     recall: Mapping[str, Recall]  # by the kind of query
 
     @property

@@ -131,6 +131,8 @@ class SegmentScorer:
                 {channel.space: SpaceTokens.weighted(one, tokens, space.item_weights(0), one, one)},
             )
             self.rank([user], [RankingOptions(top_k=1)])
+            if self._proposer is not None:  # which let a few items be scored
+                self.scores(user)
 
     def rank(self, users: Sequence[UserSegments], options: Sequence[RankingOptions]) -> list[Ranking]:
         """Rank for each of B users. Raises a RequestError naming the user's row if an option cannot be used."""

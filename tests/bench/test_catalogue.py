@@ -12,6 +12,7 @@ import pytest
 
 from tesserank.index import ItemIndex
 from tesserank.maxsim import jit
+from tesserank.search.standins import StandIns
 from tesserank.segments.config import SegmentsConfig
 from tesserank.serving.request import RankingOptions
 from tesserank_bench import plots
@@ -75,15 +76,15 @@ def test_copies_of_vectors_are_turned_by_the_angle() -> None:
 class SmallMaterial:
     """What measure() asks of a Material, of the tests' own catalogue."""
 
-    index, _centroids = make_catalogue()
+    index, _stand_ins = make_catalogue()
     config = SegmentsConfig()
 
     def first(self, count: int) -> ItemIndex:
         assert count == ITEMS
         return self.index
 
-    def centroids(self, index: ItemIndex) -> Any:
-        return self._centroids
+    def stand_ins(self, index: ItemIndex) -> StandIns:
+        return self._stand_ins
 
     def queries(self, kind: str, count: int) -> list[Any]:
         if kind not in (FULL_WINDOWS, TEXTS):

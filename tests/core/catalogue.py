@@ -12,6 +12,8 @@ from tesserank.index import ItemIndex, Space
 from tesserank.maxsim.ragged import Ragged
 from tesserank.maxsim.vectors import quantise
 from tesserank.search.centroids import CentroidVectors
+from tesserank.search.pieces import CODES, PieceVectors, piece_width
+from tesserank.search.standins import StandIns
 from tesserank.segments.config import SegmentsConfig
 from tesserank.serving.segments import SpaceTokens, UserSegments
 from tests.core.world import unit_rows
@@ -23,8 +25,11 @@ TEXTLESS = 7  # the row of an item without text
 
 
 @cache
-def make_catalogue(seed: int = 0) -> tuple[ItemIndex, dict[str, CentroidVectors]]:
-    """ITEMS items in two spaces, and the text space's centroids: the topics that its tokens were drawn around."""
+def make_catalogue(seed: int = 0) -> tuple[ItemIndex, StandIns]:
+    """ITEMS items in two spaces, and what stands in for their vectors.
+
+    In the text space these are the topics that its tokens were drawn around, in the other pieces of some of the items.
+    """
     rng = np.random.default_rng(seed)
     topics = unit_rows(rng.standard_normal((TOPICS, TEXT_DIM))).astype(np.float16).astype(np.float32)
     lengths = rng.integers(1, 12, ITEMS)
@@ -53,7 +58,16 @@ def make_catalogue(seed: int = 0) -> tuple[ItemIndex, dict[str, CentroidVectors]
         idf=np.ones(1, dtype=np.float32),
     )
     centroids = np.concatenate([topics, np.zeros((1, TEXT_DIM), dtype=np.float32)])
-    return index, {"text": CentroidVectors(centroids, codes, offsets)}
+    return index, {"text": CentroidVectors(centroids, codes, offsets), "collaborative": some_pieces(behaviour)}
+
+
+def some_pieces(vectors: NDArray[np.float32]) -> PieceVectors:
+    """Pieces of the first CODES of ``vectors`` [N, d], and for each vector the nearest of them."""
+    width = piece_width(vectors.shape[1])
+    cut = vectors.reshape(len(vectors), -1, width).transpose(1, 0, 2)  # [P, N, w]
+    books = cut[:, :CODES].astype(np.float16).astype(np.float32)
+    distances = ((cut[:, :, None] - books[:, None]) ** 2).sum(axis=3)
+    return PieceVectors(books, distances.argmin(axis=2).T.astype(np.uint8), vectors.shape[1])
 
 
 def history(

@@ -14,12 +14,12 @@ from tesserank.search.record import RECORD, SearchRecord
 from tesserank.segments.config import SegmentsConfig, parse_segments
 from tests.core.catalogue import ITEMS, history, make_catalogue
 
-INDEX, CENTROIDS = make_catalogue()
+INDEX, STAND_INS = make_catalogue()
 RECORDED = SearchRecord(
     index_id=INDEX.index_id,
     seed=0,
     candidates=100,
-    centroids={"text": 65},
+    stand_ins={name: str(own) for name, own in STAND_INS.items()},
     bytes=1234,
     recall={"histories": Recall(64, 0.99, 0.98), "texts": Recall(64, 0.97, 0.93)},
 )
@@ -32,7 +32,7 @@ def config(search: str = 'method = "pruned"\nmin_recall = 0.9') -> SegmentsConfi
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """An index's directory, of what search needs in it."""
-    for name, own in CENTROIDS.items():
+    for name, own in STAND_INS.items():
         own.save(tmp_path / name)
     RECORDED.save(tmp_path)
     return tmp_path

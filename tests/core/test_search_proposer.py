@@ -23,9 +23,9 @@ from tests.core.catalogue import ITEMS, TEXTLESS, history, make_catalogue, rando
 if not jit.available():
     pytest.skip("numba or AVX2 is missing: nothing is pruned then", allow_module_level=True)
 
-from tesserank.search.proposer import PROPOSED_PER_WANTED, CentroidProposer
+from tesserank.search.proposer import PROPOSED_PER_WANTED, StandInProposer
 
-INDEX, CENTROIDS = make_catalogue()
+INDEX, STAND_INS = make_catalogue()
 CANDIDATES = 150
 BOTH, TEXT = ("text", "collaborative"), ("text",)
 CONFIGS = {
@@ -36,8 +36,8 @@ CONFIGS = {
 each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
-def proposer(config: SegmentsConfig, candidates: int = CANDIDATES, threads: int = 1) -> CentroidProposer:
-    return CentroidProposer.threaded(INDEX, config, CENTROIDS, candidates, threads)
+def proposer(config: SegmentsConfig, candidates: int = CANDIDATES, threads: int = 1) -> StandInProposer:
+    return StandInProposer.threaded(INDEX, config, STAND_INS, candidates, threads)
 
 
 def user(
@@ -48,7 +48,7 @@ def user(
 
 @each_config
 def test_the_best_by_approximate_scores_are_proposed(config: SegmentsConfig) -> None:
-    """Against the scorer's formula in float64, on the centroids themselves; near the cut, the levels may decide."""
+    """Against the scorer's formula in float64, on the stand-ins themselves; near the cut, the levels may decide."""
     rows = [3, 70, 500, TEXTLESS]
     found = proposer(config).propose(user(rows, config), 1, None)
     assert found is not None
@@ -57,8 +57,7 @@ def test_the_best_by_approximate_scores_are_proposed(config: SegmentsConfig) -> 
     weights = config.history.recency ** np.arange(len(rows) - 1, -1, -1)
     for name, segments in user(rows, config).spaces.items():
         space = INDEX.spaces[name]
-        items = CENTROIDS.get(name, space.items)
-        scores = reference.unit_scores(segments.tokens, segments.token_weights, segments.starts, items)
+        scores = reference.unit_scores(segments.tokens, segments.token_weights, segments.starts, STAND_INS[name])
         tau = config.aggregation.temperature / space.scale
         total += config.history.spaces[name] * space.scale * aggregate(scores, weights, config.aggregation.method, tau)
     surely = top_k(total, int(0.9 * CANDIDATES))

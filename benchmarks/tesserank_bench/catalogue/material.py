@@ -23,8 +23,8 @@ from tesserank.files import new_directory
 from tesserank.index import ItemIndex, Space, load_index
 from tesserank.maxsim.ragged import Ragged
 from tesserank.maxsim.vectors import quantise
-from tesserank.search.centroids import CentroidVectors, has_centroids
-from tesserank.search.fitting import fit_centroids
+from tesserank.search.fitting import fit_stand_in
+from tesserank.search.standins import StandIns, load_stand_ins
 from tesserank.segments.config import COLLABORATIVE_SPACE, TEXT_SPACE
 from tesserank.serving.embedder import SegmentEmbedder
 from tesserank.serving.request import RankingOptions, Text, UserContext
@@ -75,7 +75,7 @@ class Material:
         self._count = count
 
     def build(self, say: Callable[[str], None]) -> None:
-        """Make the catalogue. The vectors of copies are kept in the work directory, as are centroids."""
+        """Make the catalogue. The vectors of copies are kept in the work directory, as are stand-ins."""
         ids = list(self._real.item_ids)
         texts = replicated_texts([self._texts[item] for item in ids], max(self._count, len(ids)), self._seed)
         limit = self.config.items.token_limit
@@ -102,21 +102,18 @@ class Material:
             idf=self.index.idf,
         )
 
-    def centroids(self, index: ItemIndex) -> dict[str, CentroidVectors]:
+    def stand_ins(self, index: ItemIndex) -> StandIns:
         """As the export fits them; kept by the content that they are fitted on."""
-        fitted = {}
-        for name, space in index.spaces.items():
-            if not has_centroids(space):
-                continue
-            content = hashlib.sha256(repr(self._seed).encode())
+        content = hashlib.sha256(repr(self._seed).encode())
+        for space in index.spaces.values():
             for array in (space.items.offsets, *space.items.arrays().values()):
                 content.update(np.ascontiguousarray(array).tobytes())
-            folder = self._work / "centroids" / content.hexdigest()[:16]
-            if not folder.is_dir():
-                with new_directory(folder) as scratch:
-                    fit_centroids(space.items, self._seed, THREADS).save(scratch)
-            fitted[name] = CentroidVectors.load(folder, space.items.offsets)
-        return fitted
+        folder = self._work / "stand-ins" / content.hexdigest()[:16]
+        if not folder.is_dir():
+            with new_directory(folder) as scratch:
+                for name, space in index.spaces.items():
+                    fit_stand_in(space, self._seed, THREADS).save(scratch / name)
+        return load_stand_ins(folder, index)
 
     def queries(self, kind: str, count: int) -> list[Query]:
         """So many queries of a kind, or as many as the log has users for."""

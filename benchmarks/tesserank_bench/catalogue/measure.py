@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.index import ItemIndex
-from tesserank.search.centroids import CentroidVectors
-from tesserank.search.proposer import CentroidProposer
+from tesserank.search.proposer import StandInProposer
 from tesserank.search.recall import DEPTHS
+from tesserank.search.standins import StandIns
 from tesserank.serving.scorer import Ranking, SegmentScorer
 from tesserank_bench.catalogue.material import FULL_WINDOWS, KINDS, Material, Query
 from tesserank_bench.catalogue.plan import THREADS, Plan
@@ -57,7 +57,7 @@ def measure(material: Material, plan: Plan, seed: int, say: Callable[[str], None
     searches = []
     for items in sorted({min(items, len(material.index)) for items in plan.items}):
         index = material.first(items)
-        say(f"catalogue of {items:,} items: centroids")
+        say(f"catalogue of {items:,} items: stand-ins for its vectors")
         searches += _searches(material, index, plan, queries)
     cases = [search.case(plan.users) for search in searches]
     say(f"{len(cases) * plan.users:,} searches of {len(cases)} kinds in {plan.users} interleaved rounds")
@@ -72,10 +72,10 @@ def measure(material: Material, plan: Plan, seed: int, say: Callable[[str], None
 def _searches(material: Material, index: ItemIndex, plan: Plan, queries: dict[str, list[Query]]) -> list[_Search]:
     """Exhaustive and pruned for every kind; other numbers of candidates for one kind in the largest catalogue."""
     configured = material.config.search.candidates
-    centroids = material.centroids(index)
+    stand_ins = material.stand_ins(index)
     exhaustive = SegmentScorer.threaded(index, material.config, THREADS)
     pruned = {
-        count: SegmentScorer.threaded(index, material.config, THREADS, _proposer(material, index, centroids, count))
+        count: SegmentScorer.threaded(index, material.config, THREADS, _proposer(material, index, stand_ins, count))
         for count in {configured, *(plan.candidates if len(index) == max(plan.items) else ())}
     }
     found = []
@@ -86,10 +86,8 @@ def _searches(material: Material, index: ItemIndex, plan: Plan, queries: dict[st
     return found
 
 
-def _proposer(
-    material: Material, index: ItemIndex, centroids: dict[str, CentroidVectors], candidates: int
-) -> CentroidProposer:
-    return CentroidProposer.threaded(index, material.config, centroids, candidates, THREADS)
+def _proposer(material: Material, index: ItemIndex, stand_ins: StandIns, candidates: int) -> StandInProposer:
+    return StandInProposer.threaded(index, material.config, stand_ins, candidates, THREADS)
 
 
 def _entry(search: _Search, case: Case, searches: list[_Search]) -> Result:
