@@ -16,10 +16,10 @@ ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint types unit export serve doctor recommend loadtest bench lock clean
+.PHONY: help setup demo test lint types unit export serve doctor recommend loadtest bench bench-peers lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## Make .venv and install the locked dependencies
 
@@ -71,6 +71,15 @@ loadtest: setup ## Locust against the running server, or one it starts (UI=1: wi
 
 bench: setup ## Measure latency beside the cross-encoder's: make bench ARGS="--quick" (others: tesserank bench --help)
 	@$(BIN)/tesserank bench latency $(ARGS)
+
+# In an environment of its own: its torch, transformers and others are not those of the lock. torch first, for TORCH_FLAGS.
+PEERS := build/bench/peers
+PEERS_TORCH := torch==2.11.0
+
+bench-peers: setup ## Install what `tesserank bench kernels` compares with, into build/bench/peers (gigabytes)
+	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet $(TORCH_FLAGS) $(PEERS_TORCH)
+	@$(PEERS)/bin/python -m pip install --quiet -e '.[bench-peers]'
 
 lock: setup ## Resolve requirements.lock anew
 	rm -f requirements.lock

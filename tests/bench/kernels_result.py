@@ -37,7 +37,7 @@ def make_result() -> dict[str, Any]:
             for candidates in (None, 1_000)
         ],
         "contest": [
-            {"peer": "tesserank int8", "items": 500, "status": "measured", "prepare_s": 0.1, "p50_ms": 2.0}
+            {"peer": "tesserank, int8", "items": 500, "status": "measured", "prepare_s": 0.1, "p50_ms": 2.0}
             | {"top10_agreement": 0.99, "max_error": 1e-3},
             {"peer": "FastPlaid", "items": 500, "status": "not installed (no python): make bench-peers"},
         ],

@@ -19,7 +19,6 @@ from tesserank_bench.kernels.workers import INSTALL_PEERS, Entry, TimedCase, Wor
 from tesserank_bench.latency.rounds import run_rounds
 
 Result = dict[str, Any]
-TESSERANK = "tesserank int8"
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class Peer:
 
 
 PEERS = (
-    Peer(TESSERANK, "own:Tesserank", {"kind": "int8", "rank": True}, own=True),
-    Peer("tesserank float32", "own:Tesserank", {"kind": "float16", "rank": True}, own=True),
+    Peer("tesserank, int8", "own:Tesserank", {"kind": "int8", "rank": True}, own=True),
+    Peer("tesserank, float32", "own:Tesserank", {"kind": "float16", "rank": True}, own=True),
     Peer("torch float32, blocked", "libraries:TorchBlocks", {"dtype": "float32", "rank": True}, own=True),
     Peer("torch bfloat16, blocked", "libraries:TorchBlocks", {"dtype": "bfloat16", "rank": True}, own=True),
     Peer("faiss, pooled vectors", "libraries:FaissPooled"),

@@ -22,7 +22,7 @@ from tesserank_bench.latency.rounds import Case, run_rounds
 
 Result = dict[str, Any]
 SEGMENTS, SESSIONS = "segments of 32 tokens", "texts of mixed lengths"
-SERVED, RAW, SENTENCE_TRANSFORMERS = "tesserank through Triton", "onnxruntime", "sentence-transformers"
+SERVED, RAW, SENTENCE_TRANSFORMERS = "tesserank, through Triton", "onnxruntime", "sentence-transformers"
 _CONTESTANTS = "tesserank_bench.kernels.contestants"
 TRIALS = 2  # of each way to run onnxruntime, to choose the best
 PEER_BATCH = 32  # sentence-transformers' own default

@@ -65,15 +65,15 @@ FULL = Plan(
             dim=(64, 256, 384),
         )
     ),
-    shape_users=4,
+    shape_users=2,
     gather=1_000,
     sample_s=0.02,
     contest_rounds=10,
     contest_users=20,
     contest_items=(1_000, None),
-    texts=480,
+    texts=240,
     encoder_rounds=9,
-    batches=(1, 2, 4, 8, 16, 32, 64),
+    batches=(1, 4, 8, 16, 32, 64),
     callers=8,
 )
 QUICK = Plan(

@@ -20,6 +20,7 @@ import numpy as np
 
 from tesserank_bench.kernels.contestants.base import Contestant
 
+LONG_S = 0.25
 PATHS = ("task", "scratch", "graph", "inputs", "model")  # options that are paths
 
 
@@ -57,31 +58,31 @@ def _open(held: dict[str, Contestant], name: str, of: str, options: dict[str, An
 
 
 def _time(held: dict[str, Contestant], name: str, turn: int, sample_s: float) -> dict[str, Any]:
-    """Seconds of a call, the mean of as many as take about ``sample_s``, after one that is not counted.
+    """Seconds of a call, the mean of as many as take about ``sample_s``, after one that does not count.
 
-    The first call wakes threads and brings data into caches: what others left there is not what is measured.
-    ``cpu_s``: processor seconds of all threads; fewer than ``seconds`` of one thread mean that it waited for a core.
+    The first call wakes threads and brings data into caches: what others left there is not what is measured. Where it
+    takes longer than LONG_S that is no matter, and it is the sample. ``cpu_s``: processor seconds of all threads; fewer
+    than ``seconds`` of one thread mean that it waited for a core.
     """
     contestant = held[name]
     gc.collect()
     gc.disable()
     try:
         with contestant.threads():
-            first = _seconds(contestant, turn, 1)
-            calls = max(1, math.ceil(sample_s / max(first, 1e-7)))
-            cpu = time.process_time()
-            seconds = _seconds(contestant, turn + 1, calls)
-            cpu = time.process_time() - cpu
+            seconds, cpu_s = _call(contestant, turn, 1)
+            if seconds < LONG_S:
+                seconds, cpu_s = _call(contestant, turn + 1, max(1, math.ceil(sample_s / max(seconds, 1e-7))))
     finally:
         gc.enable()
-    return {"seconds": seconds / calls, "cpu_s": cpu / calls}
+    return {"seconds": seconds, "cpu_s": cpu_s}
 
 
-def _seconds(contestant: Contestant, turn: int, calls: int) -> float:
-    started = time.perf_counter()
+def _call(contestant: Contestant, turn: int, calls: int) -> tuple[float, float]:
+    """Seconds and processor seconds of a call, the mean of some in a row."""
+    cpu, started = time.process_time(), time.perf_counter()
     for call in range(calls):
         contestant.run(turn + call)
-    return time.perf_counter() - started
+    return (time.perf_counter() - started) / calls, (time.process_time() - cpu) / calls
 
 
 def _answer(held: dict[str, Contestant], name: str, into: str) -> dict[str, Any]:
