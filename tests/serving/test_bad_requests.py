@@ -97,7 +97,7 @@ TYPED: dict[str, tuple[dict[str, Any], type[TesserankClientError], str]] = {
     "no such category": (
         {"texts": QUERY, "categories": ["Baby", "no such"]},
         InvalidArgumentError,
-        "user 0: CATEGORIES: no item has the category 'no such'",
+        r"user 0: CATEGORIES: no item has 'no such': there are 13 \(Art supplies",
     ),
     "no such text": ({"texts": {"mood": "blue"}}, InvalidArgumentError, "'mood': there are query, profile"),
 }  # fmt: skip
