@@ -30,7 +30,7 @@ BENCHMARKS = {
         "tesserank_bench.kernels.command", "MaxSim and the encoder against ceilings and other libraries"
     ),
     "catalogue": Benchmark("tesserank_bench.catalogue.command", "searching 100,000 items: pruned against exhaustive"),
-    "index": Benchmark("tesserank_bench.index", "bytes of an item against agreement with fp32 vectors"),
+    "index": Benchmark("tesserank_bench.index.command", "bytes of an item against agreement with fp32 vectors"),
     "real-input": Benchmark("tesserank_bench.real_input", "real catalogues: served rankings against the reference"),
 }
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import io
 import json
 import os
 import shutil
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def split_last(events: Path, build: Path) -> tuple[dict[str, list[Event]], Path]:
-    """Each user's events, and a log without each user's last one."""
+    """Each user's events, and a log without each user's last one: the same bytes every time, as exports go by them."""
     with gzip.open(events, "rt", encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     last = {row["user_id"]: number for number, row in enumerate(rows)}
@@ -96,8 +97,8 @@ def split_last(events: Path, build: Path) -> tuple[dict[str, list[Event]], Path]
         histories.setdefault(row["user_id"], []).append(Event(row["item_id"], int(row["timestamp"]), row["kind"]))
     build.mkdir(parents=True, exist_ok=True)
     train = build / "train.csv.gz"
-    with gzip.open(train, "wt", encoding="utf-8", newline="") as lines:
-        writer = csv.DictWriter(lines, fieldnames=list(rows[0]))
+    with gzip.GzipFile(train, "wb", mtime=0) as packed, io.TextIOWrapper(packed, encoding="utf-8", newline="") as text:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(row for number, row in enumerate(rows) if last[row["user_id"]] != number)
     return histories, train

@@ -58,7 +58,10 @@ class IndexSteps:
             vectors = {TEXT_SPACE: text_space.text_vectors(items, shards, meta["dim"], idf, pooling)}
             if collaborative:
                 vectors[COLLABORATIVE_SPACE] = _one_each(np.load(collaborative / "vectors.npy"))
-            spaces = {name: text_space.make_space(name, *vectors[name], self._kind(name)) for name in vectors}
+            spaces = {
+                name: text_space.make_space(name, *vectors[name], self._kind(name), self._options.seed, vocabulary)
+                for name in vectors
+            }
             compared = {
                 name: compare_index(vectors[name][0], spaces[name], self._options.seed).as_dict() for name in vectors
             }
@@ -85,16 +88,15 @@ class IndexSteps:
         return step / "index"
 
     def _kind(self, space: str) -> str:
-        """How a space's vectors are stored. The collaborative one has a vector an item: it can afford finer steps."""
-        kind = self._config.items.vectors
-        return kind if space == TEXT_SPACE or kind == "float16" else "int16"
+        return stored_kind(space, self._config.items.vectors)
 
     def _check_parity(self, space: str, found: Parity) -> None:
         self._steps.say(
             f"  {space} as {self._kind(space)}: max error {found.max_error:.1e}, "
             f"cosine {found.mean_cosine:.5f}, top-10 agreement {found.top10_agreement:.3f}"
         )
-        check("index", found, self._options.tolerances["index"], f"space {space} of the index")
+        tolerance = "compact" if self._kind(space) == "compact" else "index"
+        check(tolerance, found, self._options.tolerances[tolerance], f"space {space} of the index")
 
     def _text_shards(self, items: TokenIds) -> list[Path]:
         """Encode the catalogue, a shard at a time: an interrupted export goes on at the shard it was in."""
@@ -141,6 +143,16 @@ class IndexSteps:
         return step
 
 
-def _one_each(vectors: NDArray[np.float32]) -> tuple[Ragged, NDArray[np.float32]]:
-    """Every item with one vector of weight 1."""
-    return Ragged(vectors, np.arange(len(vectors) + 1, dtype=np.int64)), np.ones(len(vectors), dtype=np.float32)
+def stored_kind(space: str, kind: str) -> str:
+    """How the vectors of a space are stored where a segments file asks for ``kind``.
+
+    The collaborative space has one vector an item: it can afford finer steps.
+    """
+    return kind if space == TEXT_SPACE or kind == "float16" else "int16"
+
+
+def _one_each(vectors: NDArray[np.float32]) -> tuple[Ragged, NDArray[np.float32], NDArray[np.int64]]:
+    """Every item with one vector of weight 1 and label 0."""
+    count = len(vectors)
+    offsets = np.arange(count + 1, dtype=np.int64)
+    return Ragged(vectors, offsets), np.ones(count, dtype=np.float32), np.zeros(count, dtype=np.int64)

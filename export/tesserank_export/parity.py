@@ -58,11 +58,13 @@ class Tolerance:
 # fp32: fusion reorders sums of float32, which over six layers was seen to move a component by 2e-6; a wrong mask or a
 # dropped bias moves it by 1e-1. int8: one scale a tensor of activations; mean cosine 0.99 was seen with MiniLM. A
 # maximum over components says nothing there, so it is bounded only by what unit vectors can differ by. index: how its
-# vectors are stored must not show in the answers, however far single components are off.
+# vectors are stored must not show in the answers, however far single components are off. compact: the same of vectors
+# that are to be small; 0.959 to 0.977 was seen, with single items as segments, where errors do not average out.
 TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(max_error=1e-4, mean_cosine=0.99999, top10_agreement=0.99),
     "int8": Tolerance(max_error=2.0, mean_cosine=0.97, top10_agreement=0.70),
     "index": Tolerance(max_error=2.0, mean_cosine=0.97, top10_agreement=0.98),
+    "compact": Tolerance(max_error=2.0, mean_cosine=0.97, top10_agreement=0.94),
 }
 
 

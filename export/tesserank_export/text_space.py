@@ -14,7 +14,8 @@ from tesserank.encoding.template import Template
 from tesserank.index import Space
 from tesserank.maxsim.cpu import unit_scores
 from tesserank.maxsim.ragged import Ragged
-from tesserank.maxsim.vectors import ItemVectors, quantise
+from tesserank.maxsim.vectors import KINDS, ItemVectors, quantise
+from tesserank_export import compact
 
 SHARD_ITEMS = 1024
 _ROWS = 32  # a call of the encoder
@@ -45,34 +46,50 @@ def encode_shard(items: TokenIds, template: Template, encode: Encode, path: Path
 
 def text_vectors(
     items: TokenIds, shards: Sequence[Path], dim: int, idf: NDArray[np.float32], pooling: int
-) -> tuple[Ragged, NDArray[np.float32]]:
-    """Put the shards together and pool if asked: vectors, float16 [T, d] ragged, and their weights, float32 [T].
+) -> tuple[Ragged, NDArray[np.float32], NDArray[np.int64]]:
+    """Put the shards together and pool if asked: vectors, float16 [T, d] ragged, weights, float32 [T], labels, [T].
 
-    An item without tokens gets one zero vector of weight 1.
+    A vector's label is its token id, of a pooled one that which weighs most. An item without tokens gets one zero
+    vector of weight 1 and label 0.
     """
     loaded = [shard for shard in map(np.load, shards) if len(shard)]
     tokens = np.concatenate(loaded) if loaded else np.empty((0, dim), dtype=np.float16)
     vectors: list[NDArray[np.float16]] = []
     weights: list[NDArray[np.float32]] = []
+    labels: list[NDArray[np.int64]] = []
     start = 0
     for item in items:
         own = tokens[start : start + len(item)]
         start += len(item)
         if not len(own):
+            own_labels = np.zeros(1, dtype=np.int64)
             own_weights = np.ones(1, dtype=np.float32)
             own = np.zeros((1, dim), dtype=np.float16)
         else:
-            own_weights = idf[np.asarray(item)]
+            own_labels = np.asarray(item, dtype=np.int64)
+            own_weights = idf[own_labels]
             if pooling > 1:
-                own, own_weights = _pool(own, own_weights, pooling)
+                own, own_weights, own_labels = _pool(own, own_weights, own_labels, pooling)
         vectors.append(own)
         weights.append(own_weights)
-    return Ragged.of(vectors), np.concatenate(weights)
+        labels.append(own_labels)
+    return Ragged.of(vectors), np.concatenate(weights), np.concatenate(labels)
 
 
-def make_space(name: str, vectors: Ragged, weights: NDArray[np.float32], kind: str) -> Space:
-    """The space of float vectors [T, d], one at least an item, and weights [T]; quantised, and its scale measured."""
-    items = quantise(kind, vectors)
+def make_space(
+    name: str,
+    vectors: Ragged,
+    weights: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    kind: str,
+    seed: int = 0,
+    vocabulary: int = 0,
+) -> Space:
+    """The space of float vectors [T, d], one at least an item, weights [T] and labels [T]; quantised, and its scale.
+
+    ``labels`` say what kind of token each is, of ``vocabulary``; ``seed`` is of random choices: see ``compact.fit``.
+    """
+    items = quantise(kind, vectors) if kind in KINDS else compact.fit(vectors, weights, labels, seed, vocabulary)
     stored = weights.astype(np.float16).astype(np.float32)
     return Space(name, items, stored, space_scale(items, stored))
 
@@ -116,15 +133,21 @@ def as_units(
 
 
 def _pool(
-    vectors: NDArray[np.float16], weights: NDArray[np.float32], factor: int
-) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-    """Token pooling (Clavié, Chaffin and Adams, 2024, arXiv:2409.14683): Ward clusters, mean vectors, weights added."""
+    vectors: NDArray[np.float16], weights: NDArray[np.float32], labels: NDArray[np.int64], factor: int
+) -> tuple[NDArray[np.float16], NDArray[np.float32], NDArray[np.int64]]:
+    """Token pooling (Clavié, Chaffin and Adams, 2024, arXiv:2409.14683): Ward clusters, mean vectors, weights added.
+
+    A cluster has the label of its token that weighs most.
+    """
     wanted = -(-len(vectors) // factor)
     if wanted >= len(vectors):
-        return vectors, weights
-    labels = fcluster(linkage(vectors.astype(np.float64), method="ward"), wanted, criterion="maxclust") - 1
-    clusters = int(labels.max()) + 1
+        return vectors, weights, labels
+    of = fcluster(linkage(vectors.astype(np.float64), method="ward"), wanted, criterion="maxclust") - 1
+    clusters = int(of.max()) + 1
     pooled = np.zeros((clusters, vectors.shape[1]))
-    np.add.at(pooled, labels, vectors.astype(np.float64))
+    np.add.at(pooled, of, vectors.astype(np.float64))
     pooled /= np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
-    return pooled.astype(np.float16), np.bincount(labels, weights=weights).astype(np.float32)
+    heaviest = np.zeros(clusters, dtype=np.int64)
+    lightest_first = np.argsort(weights, kind="stable")
+    heaviest[of[lightest_first]] = labels[lightest_first]  # the last that is written stays
+    return pooled.astype(np.float16), np.bincount(of, weights=weights).astype(np.float32), heaviest

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from tesserank.errors import ArtifactError
 from tesserank.files import read_json, write_json
+from tesserank.index.by_token import ids_of_vectors, table_of
 from tesserank.index.categories import Categories
 from tesserank.index.item_index import ItemIndex, Space
 from tesserank.maxsim.ragged import Ragged
-from tesserank.maxsim.vectors import KINDS, from_arrays
+from tesserank.maxsim.vectors import CLASSES, from_arrays
 
 META = "index.json"  # in an index's directory
+_WEIGHTS = "weights"
+_BY_TOKEN = ".by-token"  # after the name of an array that is stored once a token id
 FORMAT = 2  # 1 had float16 vectors only, and no word of its format
 
 
@@ -27,8 +30,8 @@ def save_index(index: ItemIndex, directory: Path) -> None:
     _save(directory / "tokens", {"vectors": index.tokens.vectors}, index.tokens.offsets)
     np.save(directory / "idf.npy", index.idf)
     for space in index.spaces.values():
-        stored = {**space.items.arrays(), "weights": space.weights.astype(np.float16)}
-        _save(directory / space.name, stored, space.items.offsets)
+        stored = {**space.items.arrays(), _WEIGHTS: space.weights.astype(np.float16)}
+        _save(directory / space.name, _by_token(stored, index, space), space.items.offsets)
     if index.categories is not None:
         np.save(directory / "categories.npy", index.categories.codes)
     meta = {
@@ -75,6 +78,7 @@ def _load_index(directory: Path, meta: Any) -> ItemIndex:
         tokens = Ragged(_load(directory / "tokens" / "vectors.npy"), _load_offsets(directory / "tokens"))
     except ValueError as error:
         raise _corrupt(directory / "tokens", error) from error
+    idf = _load(directory / "idf.npy")
     categories = None
     if meta["categories"] is not None:
         categories = Categories(tuple(meta["categories"]), _load(directory / "categories.npy"))
@@ -82,26 +86,54 @@ def _load_index(directory: Path, meta: Any) -> ItemIndex:
         index_id=meta["index_id"],
         encoder_id=meta["encoder_id"],
         item_ids=item_ids,
-        spaces={name: _load_space(directory / name, space) for name, space in meta["spaces"].items()},
+        spaces={name: _load_space(directory / name, space, tokens, len(idf)) for name, space in meta["spaces"].items()},
         tokens=tokens,
-        idf=_load(directory / "idf.npy"),
+        idf=idf,
         categories=categories,
     )
 
 
-def _load_space(directory: Path, meta: Any) -> Space:
+def _by_token(arrays: Mapping[str, NDArray[Any]], index: ItemIndex, space: Space) -> dict[str, NDArray[Any]]:
+    """The arrays of a space; those with a number a vector, as many as a token id of each suffices for, by token."""
+    vocabulary, count = len(index.idf), int(space.items.offsets[-1])
+    ids = ids_of_vectors(index.tokens, space.items.offsets, vocabulary)
+    stored = dict(arrays)
+    for name, array in arrays.items():
+        if ids is not None and array.shape == (count,):
+            table = table_of(array, ids, vocabulary)
+            if table is not None:
+                del stored[name]
+                stored[name + _BY_TOKEN] = table
+    return stored
+
+
+def _load_space(directory: Path, meta: Any, tokens: Ragged, vocabulary: int) -> Space:
     kind = meta["vectors"]
-    if kind not in KINDS:
+    if kind not in CLASSES:
         raise ArtifactError(
-            f"{directory} holds vectors of kind {kind!r}, this version reads {', '.join(KINDS)}: "
+            f"{directory} holds vectors of kind {kind!r}, this version reads {', '.join(CLASSES)}: "
             "rebuild it with make export"
         )
-    arrays = {name: _load(directory / f"{name}.npy") for name in meta["arrays"]}
+    offsets = _load_offsets(directory)
     try:
-        items = from_arrays(kind, arrays, _load_offsets(directory))
-    except (ValueError, TypeError) as error:
+        ids = ids_of_vectors(tokens, offsets, vocabulary)
+        arrays = {name: _load_array(directory, name, ids) for name in (*meta["arrays"], _WEIGHTS)}
+        weights = arrays.pop(_WEIGHTS).astype(np.float32)
+        items = from_arrays(kind, arrays, offsets)
+    except (ValueError, TypeError, IndexError) as error:
         raise _corrupt(directory, error) from error
-    return Space(directory.name, items, _load(directory / "weights.npy").astype(np.float32), meta["scale"])
+    return Space(directory.name, items, weights, meta["scale"])
+
+
+def _load_array(directory: Path, name: str, ids: NDArray[np.int64] | None) -> NDArray[Any]:
+    """An array of a space, ``ids`` being the token ids of its vectors."""
+    by_token = directory / f"{name}{_BY_TOKEN}.npy"
+    if not by_token.exists():
+        return _load(directory / f"{name}.npy")
+    if ids is None:
+        raise ValueError(f"{by_token.name}, but its vectors are not those of the items' tokens")
+    values: NDArray[Any] = _load(by_token)[ids]
+    return values
 
 
 def _corrupt(directory: Path, error: Exception) -> ArtifactError:

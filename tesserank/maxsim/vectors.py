@@ -6,6 +6,7 @@ kind        stored                                               bytes a token
 int8        ``codes`` int8, one step (``scale``) a dimension     d
 int16       the same, sixteen times finer                        2·d
 float16     the vectors                                          2·d
+compact     codes, of vectors of length 1: ``maxsim.compact``    about d/2
 ==========  ===================================================  =============
 
 A quantised index *is* the vectors that it decodes to: the float64 reference scores those.
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tesserank.maxsim.compact import CompactVectors
 from tesserank.maxsim.ragged import Ragged, spans
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class ItemVectors(Protocol):
 
     @property
     def kind(self) -> str:
-        """Key of ``KINDS``."""
+        """Key of ``CLASSES``."""
 
     @property
     def offsets(self) -> NDArray[np.int64]:
@@ -190,20 +192,27 @@ class Int16Vectors(SteppedVectors):
     code_type = np.int16
 
 
-# kind -> (how vectors are quantised, the class that the stored arrays are given to)
-KINDS: Mapping[str, tuple[Callable[[Ragged], ItemVectors], Callable[..., ItemVectors]]] = {
-    "int8": (Int8Vectors.quantise, Int8Vectors),
-    "int16": (Int16Vectors.quantise, Int16Vectors),
-    "float16": (FloatVectors.quantise, FloatVectors),
+# kind -> how float vectors become it, with nothing known of them
+KINDS: Mapping[str, Callable[[Ragged], ItemVectors]] = {
+    "int8": Int8Vectors.quantise,
+    "int16": Int16Vectors.quantise,
+    "float16": FloatVectors.quantise,
+}
+# kind -> the class that the stored arrays are given to; compact vectors are fitted by the export
+CLASSES: Mapping[str, Callable[..., ItemVectors]] = {
+    "int8": Int8Vectors,
+    "int16": Int16Vectors,
+    "float16": FloatVectors,
+    "compact": CompactVectors,
 }
 DEFAULT_KIND = "int8"
 
 
 def quantise(kind: str, vectors: Ragged) -> ItemVectors:
     """Item vectors of a kind from float vectors [T, d]."""
-    return KINDS[kind][0](vectors)
+    return KINDS[kind](vectors)
 
 
 def from_arrays(kind: str, arrays: Mapping[str, NDArray[Any]], offsets: NDArray[np.int64]) -> ItemVectors:
     """What ``arrays`` came from. Raises ValueError or TypeError if they do not fit together."""
-    return KINDS[kind][1](**arrays, offsets=offsets)
+    return CLASSES[kind](**arrays, offsets=offsets)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from tesserank.errors import ConfigError
 from tesserank.limits import Limits
-from tesserank.maxsim.vectors import DEFAULT_KIND, KINDS
+from tesserank.maxsim.vectors import CLASSES, DEFAULT_KIND
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -46,7 +46,7 @@ class ItemsConfig:
     vectors: str = DEFAULT_KIND  # how the index stores them: see tesserank.maxsim.vectors
 
     def check(self) -> None:
-        _one_of(tuple(KINDS), vectors=self.vectors)
+        _one_of(tuple(CLASSES), vectors=self.vectors)
         _at_least(1, token_limit=self.token_limit, pooling_factor=self.pooling_factor)
 
 

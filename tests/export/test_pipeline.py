@@ -156,7 +156,12 @@ def test_pooling_leaves_fewer_vectors_and_all_the_tokens(root: Path, bert: Path,
 
 @pytest.mark.parametrize(
     ("vectors", "kinds"),
-    [("int8", ["int8", "int16"]), ("int16", ["int16", "int16"]), ("float16", ["float16", "float16"])],
+    [
+        ("int8", ["int8", "int16"]),
+        ("int16", ["int16", "int16"]),
+        ("float16", ["float16", "float16"]),
+        ("compact", ["compact", "int16"]),
+    ],
 )
 def test_vectors_are_stored_as_the_segments_file_says_and_the_loss_is_reported(
     vectors: str, kinds: list[str], root: Path, bert: Path
@@ -170,7 +175,7 @@ def test_vectors_are_stored_as_the_segments_file_says_and_the_loss_is_reported(
     if vectors == "float16":  # text vectors come from the encoder's shards as float16
         assert (found["text"]["max_error"], found["text"]["top10_agreement"]) == (0.0, 1.0)
     else:
-        assert 0 < found["text"]["max_error"] < 0.01
+        assert 0 < found["text"]["max_error"] < (0.15 if vectors == "compact" else 0.01)
     assert f"text as {kinds[0]}: max error" in output
 
 

@@ -91,9 +91,10 @@ def test_pooling_joins_the_vectors_that_are_alike(tmp_path: Path) -> None:
     east, north = np.eye(DIM, dtype=np.float16)[:2]
     np.save(tmp_path / "0.npy", np.stack([east, north, east, north]))
     idf = np.array([1, 2, 4, 8], dtype=np.float32)
-    vectors, weights = text_space.text_vectors([[0, 1, 2, 3]], [tmp_path / "0.npy"], DIM, idf, 2)
-    pooled = {tuple(vector[:2].tolist()): weight for vector, weight in zip(vectors.item(0), weights, strict=True)}
-    assert pooled == {(1.0, 0.0): 5.0, (0.0, 1.0): 10.0}
+    vectors, weights, labels = text_space.text_vectors([[0, 1, 2, 3]], [tmp_path / "0.npy"], DIM, idf, 2)
+    said = zip(vectors.item(0), weights, labels, strict=True)
+    pooled = {tuple(vector[:2].tolist()): (weight, label) for vector, weight, label in said}
+    assert pooled == {(1.0, 0.0): (5.0, 2), (0.0, 1.0): (10.0, 3)}, "the label is that of the heaviest token"
 
 
 def naive_scale(items: ItemVectors, weights: NDArray[np.float32]) -> float:

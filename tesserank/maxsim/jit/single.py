@@ -39,7 +39,7 @@ def unit_scores(
     """``maxsim.cpu.unit_scores`` of the items of a store, one vector each -> float32 [n, G], unit by unit in memory."""
     units.check(tokens, store, items, rows)
     summed = np.add.reduceat(tokens * token_weights[:, None], starts, axis=0)
-    queries, sizes = units.pack_queries(summed, store.steps, store.peak)
+    queries, sizes = units.pack_queries(store.arranged(summed), store.steps, store.peak)
     count = items if rows is None else len(rows)
     scores = np.empty((len(starts), count), dtype=np.float32)
     chosen = frozen(np.empty(0, dtype=np.int64) if rows is None else rows, np.int64)

@@ -15,13 +15,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tesserank.maxsim.compact import PEAK, CompactVectors
+from tesserank.maxsim.jit import compact
 from tesserank.maxsim.jit.arrays import frozen
 from tesserank.maxsim.vectors import ItemVectors, SteppedVectors
 
 
 @dataclass(frozen=True)
 class Store:
-    """Integers of T tokens; a token's vector is its integers times ``steps``.
+    """Integers of T tokens; a token's vector is its integers times ``steps``, and of its dimensions in ``order``.
 
     ``fill(arrays, first, count, block, place)`` is compiled (``numba.njit(nogil=True)``). It writes the integers of the
     ``count`` tokens from ``first`` on into the rows of ``block``, int16 [.., d or more], from ``place`` on; into their
@@ -33,6 +35,11 @@ class Store:
     steps: NDArray[np.float32]  # [d]
     peak: int  # the largest |integer|
     fill: Callable[..., None]
+    order: NDArray[np.integer[Any]] | None = None  # [d]; None: as they are
+
+    def arranged(self, tokens: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Query tokens [Q, d], their dimensions in the order of the integers."""
+        return tokens if self.order is None else tokens[:, self.order]
 
 
 @singledispatch
@@ -44,6 +51,12 @@ def store_of(items: ItemVectors) -> Store | None:
 @store_of.register
 def _(items: SteppedVectors) -> Store:
     return Store((frozen(items.codes, items.code_type),), items.scale, items.peak, _fill_codes)
+
+
+@store_of.register
+def _(items: CompactVectors) -> Store:
+    steps = np.full(items.dim, 1 / PEAK, dtype=np.float32)
+    return Store(compact.arrays_of(items), steps, PEAK, compact.fill, items.order)
 
 
 @njit(nogil=True)

@@ -55,7 +55,7 @@ def unit_scores(
     """
     items = len(offsets) - 1
     check(tokens, store, items, rows)
-    queries, sizes = pack_queries(tokens, store.steps, store.peak)
+    queries, sizes = pack_queries(store.arranged(tokens), store.steps, store.peak)
     count = items if rows is None else len(rows)
     scores = np.empty((len(starts), count), dtype=np.float32)
     score = _kernel(store.fill)
