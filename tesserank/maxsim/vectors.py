@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ from tesserank.maxsim.ragged import Ragged, spans
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_ROWS_AT_ONCE = 1 << 14
 Rows = NDArray[np.int64] | slice  # [n], or consecutive ones from slice.start to slice.stop
 
 
@@ -152,6 +154,15 @@ class SteppedVectors:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @cached_property
+    def longest(self) -> float:
+        """Length of the longest vector of codes: the root of a sum of squares; 0 without any."""
+        largest = 0
+        for first in range(0, len(self.codes), _ROWS_AT_ONCE):
+            rows = self.codes[first : first + _ROWS_AT_ONCE].astype(np.int32)
+            largest = max(largest, int(np.einsum("td,td->t", rows, rows).max()))
+        return float(np.sqrt(largest))
 
     def item(self, row: int) -> NDArray[np.float32]:
         codes = self.codes[self.offsets[row] : self.offsets[row + 1]]

@@ -18,7 +18,7 @@ from tesserank.search.pieces import PieceVectors
 from tesserank.search.select import best_rows
 from tesserank.search.standins import StandIns
 from tesserank.segments.config import SegmentsConfig
-from tesserank.serving.scorer import SegmentScorer
+from tesserank.serving.interaction import LateInteraction
 from tesserank.serving.segments import UserSegments
 
 # Proposed items for one that is wanted. Measured: of 4 proposed for 1 wanted, 0.995 of the wanted are among them.
@@ -45,7 +45,7 @@ class StandInProposer:
         """``stand_ins`` by space; ``candidates``: how many items to propose."""
         self._size = len(index)
         self._candidates = candidates
-        self._scorer = SegmentScorer(
+        self._interaction = LateInteraction(
             index, config, partial(_unit_scores, pool=pool), partial(cpu.aggregate, pool=pool), items=stand_ins
         )
 
@@ -74,7 +74,7 @@ class StandInProposer:
         if wanted > _MOSTLY * possible:
             return None
         rows = None if allowed is None or possible > _MOSTLY * self._size else np.flatnonzero(allowed)
-        approximate = self._scorer.scores(user, rows)
+        approximate = self._interaction.scores(user, rows)
         if rows is None and allowed is not None:
             approximate[~allowed] = -np.inf
         best = best_rows(approximate, wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,16 +17,11 @@ from tesserank.index import ItemIndex
 from tesserank.index.categories import UnknownCategoryError
 from tesserank.maxsim import aggregate, cpu, reference
 from tesserank.maxsim.topk import top_k
-from tesserank.maxsim.vectors import ItemVectors
 from tesserank.segments.config import SegmentsConfig
+from tesserank.serving.interaction import LateInteraction, Rows, SpaceScores
 from tesserank.serving.request import RankingOptions, check_options, describe_ids
+from tesserank.serving.screen import Screen
 from tesserank.serving.segments import SpaceTokens, UserSegments
-
-Rows = NDArray[np.int64]
-# tokens [Q, d], token weights [Q], starts of units [G], items, rows [n] or None for all -> [n, G]
-UnitScores = Callable[[NDArray[Any], NDArray[Any], NDArray[np.int64], ItemVectors, "Rows | None"], NDArray[Any]]
-# scores [n, K], weights [K], method, temperature -> [n]
-Aggregate = Callable[[NDArray[Any], NDArray[Any], str, float], NDArray[Any]]
 
 # Of the catalogue. If more than this may be ranked, all of it is scored and the rest struck out; else only what may be.
 _MOSTLY = 0.9
@@ -57,50 +52,26 @@ class Ranking:
     seconds: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class _SpaceScores:
-    """``scores`` [n, S] of the user's ``segments`` [S] in one space."""
-
-    segments: NDArray[np.int64]
-    scores: NDArray[Any]
-
-
-@dataclass(frozen=True)
-class _LiveChannel:
-    """A channel that the user has segments in: which of their space's, how weighted, how scaled."""
-
-    space: str
-    columns: slice | NDArray[np.int64]
-    weights: NDArray[np.float32]
-    scale: float
-    temperature: float
-
-
 class SegmentScorer:
-    """Scores items by late interaction. ``SegmentScorer.reference`` is the same in float64, without the fast path.
+    """Ranks items by late interaction. ``SegmentScorer.reference`` is the same in float64, without the fast path.
 
-    ``proposer``, if any, is asked when a request has no candidates of its own. ``items`` stand in for those of the
-    spaces that they are named after.
+    ``proposer``, if any, is asked when a request has no candidates of its own. ``screen``, if any, leaves out what
+    cannot be among the best.
     """
 
     def __init__(
         self,
         index: ItemIndex,
         config: SegmentsConfig,
-        unit_scores: UnitScores = cpu.unit_scores,
-        aggregate: Aggregate = cpu.aggregate,
+        interaction: LateInteraction | None = None,
         proposer: CandidateProposer | None = None,
-        items: Mapping[str, ItemVectors] | None = None,
+        screen: Screen | None = None,
     ) -> None:
         self._index = index
         self._config = config
-        self._unit_scores = unit_scores
-        self._aggregate = aggregate
+        self._interaction = interaction or LateInteraction(index, config)
         self._proposer = proposer
-        self._channels = config.channels()
-        self._method = config.aggregation.method
-        stored = {name: space.items for name, space in index.spaces.items()} | dict(items or {})
-        self._items = {name: cpu.prepared(own) for name, own in stored.items()}
+        self._screen = screen
 
     @classmethod
     def threaded(
@@ -108,19 +79,23 @@ class SegmentScorer:
     ) -> SegmentScorer:
         """The fast path on several threads; the BLAS must run on one, see ``maxsim.cpu``."""
         pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="maxsim") if threads > 1 else None
-        shared = partial(cpu.unit_scores, pool=pool), partial(cpu.aggregate, pool=pool)
-        return cls(index, config, *shared, proposer=proposer)
+        aggregate = partial(cpu.aggregate, pool=pool)
+        interaction = LateInteraction(index, config, partial(cpu.unit_scores, pool=pool), aggregate)
+        coarse = LateInteraction(
+            index, config, partial(cpu.coarse_unit_scores, pool=pool), aggregate, items=interaction.items
+        )
+        return cls(index, config, interaction, proposer, Screen.of(coarse))
 
     @classmethod
     def reference(cls, index: ItemIndex, config: SegmentsConfig) -> SegmentScorer:
-        return cls(index, config, reference.unit_scores, aggregate.aggregate)
+        return cls(index, config, LateInteraction(index, config, reference.unit_scores, aggregate.aggregate))
 
     def warm_up(self) -> None:
         """Rank the whole catalogue for the first item, so that the first client does not pay for it.
 
         What is paid here: first touches of the vectors, and compiling the kernels (seconds).
         """
-        for position, channel in enumerate(self._channels):
+        for position, channel in enumerate(self._config.channels()):
             space = self._index.spaces[channel.space]
             one = np.zeros(1, dtype=np.int64)
             tokens = space.items.item(0)
@@ -131,8 +106,7 @@ class SegmentScorer:
                 {channel.space: SpaceTokens.weighted(one, tokens, space.item_weights(0), one, one)},
             )
             self.rank([user], [RankingOptions(top_k=1)])
-            if self._proposer is not None:  # which let a few items be scored
-                self.scores(user)
+            self._interaction.scores(user)  # of all items, where a proposer or the screen let a few be scored
 
     def rank(self, users: Sequence[UserSegments], options: Sequence[RankingOptions]) -> list[Ranking]:
         """Rank for each of B users. Raises a RequestError naming the user's row if an option cannot be used."""
@@ -147,15 +121,19 @@ class SegmentScorer:
         allowed = self._allowed(options, row)
         rows, unknown = self._rows_to_score(user, options, k, allowed, row)
         proposed = perf_counter()
-        spaces = self._score_spaces(user, rows)
+        if self._screen is not None:
+            left = self._screen.survivors(user, rows, allowed, k)
+            rows, allowed = (rows, allowed) if left is None else (left, None)
+        interaction = self._interaction
+        spaces = interaction.in_spaces(user, rows)
         matched = perf_counter()
-        channels = self._live_channels(user)
-        scores = self._scores(channels, spaces)
+        channels = interaction.channels(user)
+        scores = interaction.of_channels(channels, spaces)
         if rows is None and allowed is not None:
             scores[~allowed] = -np.inf
         best = top_k(scores, k)
-        top = {name: _SpaceScores(space.segments, space.scores[best]) for name, space in spaces.items()}
-        segment_scores, shares = self._explained(user, channels, top)
+        top = {name: SpaceScores(space.segments, space.scores[best]) for name, space in spaces.items()}
+        segment_scores, shares = interaction.explained(user, channels, top)
         ended = perf_counter()
         return Ranking(
             rows=best if rows is None else rows[best],
@@ -216,88 +194,3 @@ class SegmentScorer:
         is_first = np.ones(len(rows), dtype=bool)
         is_first[1:] = rows[1:] != rows[:-1]
         return rows[is_first], unknown
-
-    # What they score
-
-    def segment_scores(self, user: UserSegments, rows: Rows | None = None) -> NDArray[Any]:
-        """``y_ik`` of one user's segments with the items of ``rows`` (None: all) -> [n, K]."""
-        return self._gathered(user, self._score_spaces(user, rows))
-
-    def scores(self, user: UserSegments, rows: Rows | None = None) -> NDArray[Any]:
-        """One score an item of ``rows`` (None: all) -> [n]."""
-        return self._scores(self._live_channels(user), self._score_spaces(user, rows))
-
-    def _score_spaces(self, user: UserSegments, rows: Rows | None) -> dict[str, _SpaceScores]:
-        return {name: self._score_space(name, tokens, rows) for name, tokens in user.spaces.items()}
-
-    def _score_space(self, name: str, space: SpaceTokens, rows: Rows | None) -> _SpaceScores:
-        """Units first, then segments."""
-        units = self._unit_scores(space.tokens, space.token_weights, space.starts, self._items[name], rows)
-        if len(space.starts) == len(space.segments):  # one unit a segment: nothing to aggregate
-            return _SpaceScores(space.segments, units)
-        scores = np.empty((len(space.segments), len(units)), dtype=units.dtype)
-        ends = np.searchsorted(space.unit_segment, np.arange(len(space.segments) + 1))
-        for segment, (start, stop) in enumerate(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)):
-            own = units[:, start:stop]
-            weights = np.ones(stop - start, dtype=np.float32)
-            scores[segment] = self._aggregate(own, weights, self._method, self._temperature(name))
-        return _SpaceScores(space.segments, scores.T)
-
-    def _scores(self, channels: Sequence[_LiveChannel], spaces: Mapping[str, _SpaceScores]) -> NDArray[Any]:
-        """One score an item [n]: aggregated within each channel, added over the channels."""
-        total: Any = 0
-        for channel in channels:
-            own = spaces[channel.space].scores[:, channel.columns]
-            score = self._aggregate(own, channel.weights, self._method, channel.temperature)
-            score *= own.dtype.type(channel.scale)
-            total = total + score
-        return np.asarray(total)
-
-    def _explained(
-        self, user: UserSegments, channels: Sequence[_LiveChannel], spaces: Mapping[str, _SpaceScores]
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Segment scores [n, K], and each segment's share of the items' scores [n, K]."""
-        segment_scores = self._gathered(user, spaces)
-        shares = np.zeros_like(segment_scores)
-        for channel in channels:
-            space = spaces[channel.space]
-            own = space.scores[:, channel.columns]
-            parts = aggregate.contributions(own, channel.weights, self._method, channel.temperature)
-            shares[:, space.segments[channel.columns]] = channel.scale * parts
-        return segment_scores, shares
-
-    def _gathered(self, user: UserSegments, spaces: Mapping[str, _SpaceScores]) -> NDArray[Any]:
-        first = next(iter(spaces.values())).scores
-        gathered = np.zeros((len(first), len(user)), dtype=first.dtype)
-        for space in spaces.values():
-            gathered[:, space.segments] = space.scores
-        return gathered
-
-    def _live_channels(self, user: UserSegments) -> list[_LiveChannel]:
-        """The channels that a user has segments in."""
-        live = []
-        for name, space in user.spaces.items():
-            channels = user.channels[space.segments]
-            for position in dict.fromkeys(channels.tolist()):
-                channel = self._channels[position]
-                columns = np.flatnonzero(channels == position)
-                live.append(
-                    _LiveChannel(
-                        space=name,
-                        columns=_as_slice(columns),
-                        weights=user.weights[space.segments[columns]],
-                        scale=channel.weight * self._index.spaces[name].scale,
-                        temperature=self._temperature(name),
-                    )
-                )
-        return live
-
-    def _temperature(self, space: str) -> float:
-        """The temperature on the scale of a space's raw segment scores."""
-        return self._config.aggregation.temperature / self._index.spaces[space].scale
-
-
-def _as_slice(columns: NDArray[np.int64]) -> slice | NDArray[np.int64]:
-    """Consecutive columns as a slice, which takes a view where the positions would take a copy."""
-    first, last = int(columns[0]), int(columns[-1])
-    return slice(first, last + 1) if last - first + 1 == len(columns) else columns

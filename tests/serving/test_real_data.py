@@ -25,6 +25,7 @@ from tesserank.maxsim.aggregate import aggregate
 from tesserank.maxsim.ragged import Ragged
 from tesserank.maxsim.vectors import ItemVectors
 from tesserank.paths import CHECKOUT, TRACKED_REPOSITORY
+from tesserank.serving.interaction import LateInteraction
 from tesserank.serving.scorer import SegmentScorer
 from tesserank_client import Client, Request
 from tests.serving.pipeline import CACHE, TIMEOUT_S, Offline, export, serve
@@ -42,7 +43,9 @@ class WholeOffline(Offline):
     def __init__(self, artifact: Path) -> None:
         super().__init__(artifact)
         self._decoded: dict[int, Ragged] = {}
-        self._scorer = SegmentScorer(self.index, self.config, self._unit_scores, aggregate)
+        self._scorer = SegmentScorer(
+            self.index, self.config, LateInteraction(self.index, self.config, self._unit_scores, aggregate)
+        )
 
     def _unit_scores(
         self,

@@ -2,7 +2,7 @@
 
     Σ_t w_t · max_j <q_t, v_j> = Σ_t w_t · <q_t, v> = <Σ_t w_t · q_t, v>
 
-Rounding is that of ``units``: the steps move into the query, which is rounded to as many bits as sums allow.
+Rounding is that of ``queries``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tesserank.maxsim.jit import units
+from tesserank.maxsim.jit.arithmetic import PACK, Arithmetic
 from tesserank.maxsim.jit.arrays import frozen
+from tesserank.maxsim.jit.queries import pack_queries
 from tesserank.maxsim.jit.stores import Store
-from tesserank.maxsim.jit.tile import QUERY_WIDTH, make_product
+from tesserank.maxsim.jit.tile import make_product
 from tesserank.maxsim.jit.transpose import transpose
 from tesserank.maxsim.threads import share
 
 _STRIP = 64  # items whose vectors and products stay in the first cache
-_product4, _product1 = make_product(4), make_product(1)
 
 
 def unit_scores(
@@ -39,36 +40,38 @@ def unit_scores(
     """``maxsim.cpu.unit_scores`` of the items of a store, one vector each -> float32 [n, G], unit by unit in memory."""
     units.check(tokens, store, items, rows)
     summed = np.add.reduceat(tokens * token_weights[:, None], starts, axis=0)
-    queries, sizes = units.pack_queries(store.arranged(summed), store.steps, store.peak)
+    arithmetic, fill = store.reading()
+    queries = pack_queries(store.arranged(summed), store.steps, store.peak, arithmetic)
     count = items if rows is None else len(rows)
     scores = np.empty((len(starts), count), dtype=np.float32)
     chosen = frozen(np.empty(0, dtype=np.int64) if rows is None else rows, np.int64)
-    packed, factors = frozen(queries, np.int16), frozen(sizes, np.float32)
-    multiply = _kernel(store.fill)
+    multiply = _kernel(fill, arithmetic)
 
     def score_range(begin: int, end: int) -> None:
-        multiply(store.arrays, chosen, rows is None, begin, end, packed, factors, scores)
+        multiply(store.arrays, chosen, rows is None, begin, end, queries.steps, queries.sizes, scores)
 
-    share(score_range, count, units.PRODUCTS_WORTH_A_THREAD // queries.size, pool)
+    share(score_range, count, units.PRODUCTS_WORTH_A_THREAD // (queries.steps.size * arithmetic.depth), pool)
     return scores.T
 
 
 @cache
-def _kernel(fill: Callable[..., None]) -> Callable[..., None]:
+def _kernel(fill: Callable[..., None], arithmetic: Arithmetic) -> Callable[..., None]:
     """The kernel for items that ``fill`` reads: see ``stores.Store``.
 
     It is ``multiply(arrays, rows, every, begin, end, queries, factors, scores)``; arguments as of the kernel in
-    ``units``, but ``factors`` float32 [G], one a unit.
+    ``units``, but of queries that are units, so ``factors`` are float32 [G].
     """
+    product4, product1 = make_product(arithmetic, 4), make_product(arithmetic, 1)
+    depth, integer = arithmetic.depth, arithmetic.item_type
 
     @njit(nogil=True)
     def multiply(
         arrays: Any, rows: Any, every: Any, begin: Any, end: Any, queries: Any, factors: Any, scores: Any
     ) -> None:
-        groups, pairs = queries.shape[0], queries.shape[1]
-        block = np.zeros((_STRIP, 2 * pairs), dtype=np.int16)
-        products = np.empty((_STRIP, QUERY_WIDTH), dtype=np.int32)
-        by_query = np.empty((QUERY_WIDTH, _STRIP), dtype=np.int32)
+        groups, steps = queries.shape[0], queries.shape[1]
+        block = np.zeros((_STRIP, steps * depth), dtype=integer)
+        products = np.empty((_STRIP, PACK), dtype=np.int32)
+        by_query = np.empty((PACK, _STRIP), dtype=np.int32)
         stride, apart = block.strides[0], products.strides[0]
         for first in range(begin, end, _STRIP):
             count = min(_STRIP, end - first)
@@ -82,14 +85,14 @@ def _kernel(fill: Callable[..., None]) -> Callable[..., None]:
                 while i < count:
                     item, place = block.ctypes.data + np.uintp(i * stride), products.ctypes.data + np.uintp(i * apart)
                     if i + 4 <= count:
-                        _product4(query, item, place, pairs, stride, apart)
+                        product4(query, item, place, steps, stride, apart)
                         i += 4
                     else:
-                        _product1(query, item, place, pairs, stride, apart)
+                        product1(query, item, place, steps, stride, apart)
                         i += 1
                 transpose(products, by_query)
-                for unit in range(group * QUERY_WIDTH, min((group + 1) * QUERY_WIDTH, len(factors))):
-                    own, factor, out = by_query[unit - group * QUERY_WIDTH], factors[unit], scores[unit, first:]
+                for unit in range(group * PACK, min((group + 1) * PACK, len(factors))):
+                    own, factor, out = by_query[unit - group * PACK], factors[unit], scores[unit, first:]
                     for i in range(count):
                         out[i] = np.float32(own[i]) * factor
 

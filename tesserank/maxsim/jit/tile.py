@@ -1,144 +1,169 @@
 """The innermost loop of integer MaxSim: inner products of query and item tokens, and their maximum, in registers.
 
 LLVM does not find this code by itself: written as loops, the products are widened to 32 bits before they are
-multiplied, which is a quarter of what the processor can do. So the loop is built from LLVM's instructions, around
-``vpmaddwd``: it multiplies sixteen pairs of int16, and adds neighbours to eight int32. Neighbours are components 2p and
-2p + 1 of a token, "a pair" below.
+multiplied, which is a quarter of what the processor can do. So the loop is built from LLVM's instructions, around the
+one of an ``Arithmetic``.
 
-A tile is QUERY_WIDTH query tokens (two registers of eight) by ``height`` item tokens. For each pair it loads two
-registers of query components, and for each item token one pair, repeated eight times; ``2·height`` registers hold the
-sums. Of the sixteen AVX2 registers, height 4 leaves enough that nothing is spilled, and costs as many loads as the load
-units do while the products are made: both execution and loading run near their limits. Measured: 2 × 4 and 2 × 6 reach
-0.86 of the peak of int8 products, 3 × 4 half of it (it spills), 3 × 3 less, for a remainder at the usual 16 tokens.
+A tile is so many packs of PACK query tokens by so many item tokens. For each step it loads a register (two of AVX2) a
+pack, and for each item token one step, repeated in every lane; all sums stay in registers. The largest tiles have as
+many sums as registers hold, so that loading takes less time than multiplying, and enough of them that no product waits
+for the sum before it (four or five cycles). Measured, of the peak of int16 products: AVX2 2 × 4 and 2 × 6 registers of
+sums 0.86, 3 × 4 half of it (it spills); VNNI (and of bytes) 1 × 4 0.7, 2 × 4 0.9, 4 × 3 and 4 × 4 0.99, 4 × 8 0.4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-LANES = 8  # int32 in a register
-QUERY_WIDTH = 2 * LANES
-_REGISTER_BYTES = 32
-_UNROLL = 2  # pairs in a turn of the loop
-PAIRS_MULTIPLE = _UNROLL
+from tesserank.maxsim.jit.arithmetic import PACK, PACK_BYTES, STEP_BYTES, Arithmetic
+
+_UNROLL = 2  # steps in a turn of the loop
+STEPS_MULTIPLE = _UNROLL
 
 _I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
-_PAIRS, _SUMS = ir.VectorType(_I16, 2 * LANES), ir.VectorType(_I32, LANES)
 
 
-def make_tile(height: int) -> Callable[..., None]:
+def make_tile(arithmetic: Arithmetic, height: int, packs: int) -> Callable[..., None]:
     """A function, to be called from compiled code alone, for ``height`` item tokens.
 
-    ``tile(queries, items, best, pairs, stride)``, the first three as addresses:
+    ``tile(queries, items, best, steps, stride)``, the first three as addresses:
 
-    * ``queries`` -> int16 [pairs, QUERY_WIDTH, 2], contiguous;
-    * ``items`` -> int16 [height, 2·pairs], rows ``stride`` bytes apart;
-    * ``best`` -> int32 [QUERY_WIDTH]: becomes its maximum with each query token's best inner product.
+    * ``queries`` -> [packs, steps, PACK] of STEP_BYTES each, contiguous;
+    * ``items`` -> [height, steps] of STEP_BYTES each, rows ``stride`` bytes apart;
+    * ``best`` -> int32 [packs · PACK]: becomes its maximum with each query token's best inner product.
 
-    ``pairs`` is a multiple of PAIRS_MULTIPLE and above 0. Sums must fit int32; no component may be -32768.
+    ``steps`` is a multiple of STEPS_MULTIPLE and above 0. Sums must fit int32; no int16 may be -32768.
     """
 
     @intrinsic
-    def tile(typing: Any, queries: Any, items: Any, best: Any, pairs: Any, stride: Any) -> Any:
+    def tile(typing: Any, queries: Any, items: Any, best: Any, steps: Any, stride: Any) -> Any:
         signature = types.void(types.uintp, types.uintp, types.uintp, types.intp, types.intp)
-        return signature, _emitter(height)
+        return signature, emit
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        queries, items, best, steps, stride = arguments
+        rows = _Loop(arithmetic, builder, height, packs).emit(queries, items, steps, stride)
+        for j, column in enumerate(zip(*rows, strict=True)):
+            peak = column[0]
+            for sums in column[1:]:
+                peak = _maximum(builder, peak, sums)
+            place = _pointer(builder, best, j * STEP_BYTES * arithmetic.lanes, _sums_type(arithmetic))
+            builder.store(_maximum(builder, peak, _load(builder, place, 4)), place).align = 4
+        return context.get_dummy_value()
 
     function: Callable[..., None] = tile
     return function
 
 
-def make_product(height: int) -> Callable[..., None]:
+def make_product(arithmetic: Arithmetic, height: int) -> Callable[..., None]:
     """As ``make_tile``, for ``height`` item tokens of as many items: their products are kept apart, without a maximum.
 
-    ``product(queries, items, products, pairs, stride, apart)``: ``products`` -> int32 [height, QUERY_WIDTH], rows
+    ``product(queries, items, products, steps, stride, apart)``, of one pack: ``products`` -> int32 [height, PACK], rows
     ``apart`` bytes apart, become the inner products.
     """
 
     @intrinsic
-    def product(typing: Any, queries: Any, items: Any, products: Any, pairs: Any, stride: Any, apart: Any) -> Any:
+    def product(typing: Any, queries: Any, items: Any, products: Any, steps: Any, stride: Any, apart: Any) -> Any:
         signature = types.void(types.uintp, types.uintp, types.uintp, types.intp, types.intp, types.intp)
-        return signature, _product_emitter(height)
+        return signature, emit
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        queries, items, products, steps, stride, apart = arguments
+        for t, row in enumerate(_Loop(arithmetic, builder, height, 1).emit(queries, items, steps, stride)):
+            place = builder.add(products, builder.mul(apart, _int(t)))
+            for j, sums in enumerate(row):
+                pointer = _pointer(builder, place, j * STEP_BYTES * arithmetic.lanes, _sums_type(arithmetic))
+                builder.store(sums, pointer).align = 4
+        return context.get_dummy_value()
 
     function: Callable[..., None] = product
     return function
 
 
-def _product_emitter(height: int) -> Callable[..., Any]:
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        queries, items, products, pairs, stride, apart = arguments
-        rows = [builder.add(items, builder.mul(stride, _int(t))) for t in range(height)]
-        for t, row in enumerate(_emit_loop(builder, queries, rows, pairs)):
-            place = builder.add(products, builder.mul(apart, _int(t)))
-            for j, sums in enumerate(row):
-                builder.store(sums, _pointer(builder, place, j * _REGISTER_BYTES, _SUMS)).align = 4
-        return context.get_dummy_value()
+class _Loop:
+    """The loop over steps, of ``height`` item tokens by ``packs`` packs."""
 
-    return emit
+    def __init__(self, arithmetic: Arithmetic, builder: ir.IRBuilder, height: int, packs: int) -> None:
+        self._arithmetic, self._builder = arithmetic, builder
+        self._height, self._packs = height, packs
+        self._registers, self._sums = PACK // arithmetic.lanes, _sums_type(arithmetic)
+
+    def emit(self, queries: Any, items: Any, steps: Any, stride: Any) -> list[list[Any]]:
+        """Sums, by item token and register. What is emitted next is in the block behind the loop."""
+        builder = self._builder
+        columns = self._packs * self._registers
+        rows = [builder.add(items, builder.mul(stride, _int(t))) for t in range(self._height)]
+        pack_size = builder.mul(steps, _int(PACK_BYTES))
+        packs = [builder.add(queries, builder.mul(pack_size, _int(p))) for p in range(self._packs)]
+        before = builder.block
+        loop, after = builder.append_basic_block("steps"), builder.append_basic_block("sums")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        step = builder.phi(_I64)
+        step.add_incoming(_int(0), before)
+        carried = [[builder.phi(self._sums) for _ in range(columns)] for _ in rows]
+        sums: Sequence[Sequence[Any]] = carried
+        for turn in range(_UNROLL):
+            sums = self._turn(packs, rows, step, turn, sums)
+        following = builder.add(step, _int(_UNROLL))
+        step.add_incoming(following, loop)
+        for phis, values in zip(carried, sums, strict=True):
+            for phi, value in zip(phis, values, strict=True):
+                phi.add_incoming(ir.Constant(self._sums, [0] * self._arithmetic.lanes), before)
+                phi.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed("<", following, steps), loop, after)
+        builder.position_at_end(after)
+        return [list(row) for row in sums]
+
+    def _turn(
+        self, packs: Sequence[Any], rows: Sequence[Any], step: Any, turn: int, sums: Sequence[Sequence[Any]]
+    ) -> list[list[Any]]:
+        """One step: ``sums`` with its products added."""
+        builder = self._builder
+        queries = []
+        for pack in packs:
+            place = builder.add(pack, builder.mul(builder.add(step, _int(turn)), _int(PACK_BYTES)))
+            for j in range(self._registers):
+                pointer = _pointer(builder, place, j * STEP_BYTES * self._arithmetic.lanes, self._sums)
+                queries.append(_load(builder, pointer, 4))
+        added = []
+        for row, own in zip(rows, sums, strict=True):
+            item = self._repeated(builder.add(row, builder.shl(step, _int(2))), STEP_BYTES * turn)
+            added.append([self._multiply_add(total, query, item) for total, query in zip(own, queries, strict=True)])
+        return added
+
+    def _repeated(self, address: Any, shift: int) -> Any:
+        """A step of an item token in every lane."""
+        builder, sums = self._builder, self._sums
+        step = _load(builder, _pointer(builder, address, shift, _I32), 1)
+        undefined = ir.Constant(sums, ir.Undefined)
+        first = builder.insert_element(undefined, step, ir.Constant(_I32, 0))
+        return builder.shuffle_vector(first, undefined, ir.Constant(sums, [0] * self._arithmetic.lanes))
+
+    def _multiply_add(self, total: Any, query: Any, item: Any) -> Any:
+        builder, arithmetic, sums = self._builder, self._arithmetic, self._sums
+        if (
+            arithmetic.fused
+        ):  # LLVM takes these operands as int32, and the item, where signs differ, as the unsigned one
+            return builder.call(_declared(builder.module, arithmetic, [sums] * 3), [total, item, query])
+        pairs = ir.VectorType(_I16, 2 * arithmetic.lanes)
+        multiply_add = _declared(builder.module, arithmetic, [pairs] * 2)
+        operands = [builder.bitcast(operand, pairs) for operand in (query, item)]
+        return builder.add(total, builder.call(multiply_add, operands))
 
 
-def _emitter(height: int) -> Callable[..., Any]:
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        queries, items, best, pairs, stride = arguments
-        rows = [builder.add(items, builder.mul(stride, _int(t))) for t in range(height)]
-        sums = _emit_loop(builder, queries, rows, pairs)
-        for j in range(QUERY_WIDTH // LANES):
-            peak = sums[0][j]
-            for row in sums[1:]:
-                peak = _maximum(builder, peak, row[j])
-            place = _pointer(builder, best, j * _REGISTER_BYTES, _SUMS)
-            store = builder.store(_maximum(builder, peak, _load(builder, place, 4)), place)
-            store.align = 4
-        return context.get_dummy_value()
-
-    return emit
+def _sums_type(arithmetic: Arithmetic) -> ir.VectorType:
+    return ir.VectorType(_I32, arithmetic.lanes)
 
 
-def _emit_loop(builder: ir.IRBuilder, queries: Any, rows: list[Any], pairs: Any) -> list[list[Any]]:
-    """The loop over pairs; returns the registers of sums, [height][2]. Goes on in the block behind the loop."""
-    columns = range(QUERY_WIDTH // LANES)
-    before = builder.block
-    loop, after = builder.append_basic_block("pairs"), builder.append_basic_block("maximum")
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    pair = builder.phi(_I64)
-    pair.add_incoming(_int(0), before)
-    carried = [[builder.phi(_SUMS) for _ in columns] for _ in rows]
-    sums: list[list[Any]] = [list(row) for row in carried]
-    for turn in range(_UNROLL):
-        place = builder.add(queries, builder.mul(builder.add(pair, _int(turn)), _int(len(columns) * _REGISTER_BYTES)))
-        query = [_load(builder, _pointer(builder, place, j * _REGISTER_BYTES, _PAIRS), 2) for j in columns]
-        for t, row in enumerate(rows):
-            item = _repeated_pair(builder, builder.add(row, builder.shl(pair, _int(2))), 4 * turn)
-            for j in columns:
-                sums[t][j] = builder.add(sums[t][j], builder.call(_multiply_add(builder.module), [query[j], item]))
-    following = builder.add(pair, _int(_UNROLL))
-    pair.add_incoming(following, loop)
-    for phis, values in zip(carried, sums, strict=True):
-        for phi, value in zip(phis, values, strict=True):
-            phi.add_incoming(ir.Constant(_SUMS, [0] * LANES), before)
-            phi.add_incoming(value, loop)
-    builder.cbranch(builder.icmp_signed("<", following, pairs), loop, after)
-    builder.position_at_end(after)
-    return sums
-
-
-def _multiply_add(module: ir.Module) -> Any:
-    name = "llvm.x86.avx2.pmadd.wd"
-    return module.globals.get(name) or ir.Function(module, ir.FunctionType(_SUMS, [_PAIRS, _PAIRS]), name)
-
-
-def _repeated_pair(builder: ir.IRBuilder, address: Any, shift: int) -> Any:
-    """Two components of an item token in every lane."""
-    pair = _load(builder, _pointer(builder, address, shift, _I32), 2)
-    undefined = ir.Constant(_SUMS, ir.Undefined)
-    first = builder.insert_element(undefined, pair, ir.Constant(_I32, 0))
-    repeated = builder.shuffle_vector(first, undefined, ir.Constant(_SUMS, [0] * LANES))
-    return builder.bitcast(repeated, _PAIRS)
+def _declared(module: ir.Module, arithmetic: Arithmetic, operands: Sequence[ir.Type]) -> Any:
+    name = arithmetic.instruction
+    return module.globals.get(name) or ir.Function(module, ir.FunctionType(_sums_type(arithmetic), operands), name)
 
 
 def _maximum(builder: ir.IRBuilder, a: Any, b: Any) -> Any:

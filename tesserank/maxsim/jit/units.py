@@ -1,14 +1,11 @@
-"""Integer MaxSim: queries as int16, items as small integers, sums in int32, exact; one scale a query token afterwards.
+"""Integer MaxSim: queries and items as small integers, sums in int32, exact; one scale a query token afterwards.
 
-    <q, v> with v = codes · step   is   <q · step, codes>            the steps move into the query
-    q · step ≈ integers · size     with size = max |q · step| / R    one size a token, so max_j needs no floats
     y = Σ_t w_t · size_t · max_j <integers_t, codes_j>               int32 inside, float32 outside
 
-R is as large as int16 holds and as no sum overflows (``query_range``): rounding a query to 16 bits costs 256 times
-less than its items' 8 bits did. The order of the work:
+``queries`` says what a query's integers and its size are. The order of the work:
 
-    for a block of items, about BLOCK_TOKENS tokens:                 widened to int16, in the first cache
-        for each group of 16 query tokens:                           4 KiB at d = 128, in the first cache
+    for a block of items, about BLOCK_TOKENS tokens:                 16-bit or 8-bit integers, in the first cache
+        for so many packs of query tokens as a tile takes:           a pack is 4 KiB at d = 128, or 2
             for each item of the block: tiles of 4 of its tokens     maxima of the item's tokens in registers
         sums of maxima by unit                                       float32
 
@@ -26,18 +23,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tesserank.maxsim.jit.arithmetic import PACK, PACK_BYTES, Arithmetic
 from tesserank.maxsim.jit.arrays import frozen
-from tesserank.maxsim.jit.numbers import rounded
+from tesserank.maxsim.jit.queries import pack_queries, query_range
 from tesserank.maxsim.jit.stores import Store
-from tesserank.maxsim.jit.tile import PAIRS_MULTIPLE, QUERY_WIDTH, make_tile
+from tesserank.maxsim.jit.tile import make_tile
 from tesserank.maxsim.threads import share
 
 BLOCK_TOKENS = 64
 # Waking a thread takes about 50 µs, in which a core makes some 3 million products.
 PRODUCTS_WORTH_A_THREAD = 8_000_000
-_NOTHING = np.float32(1e-30)  # smaller tokens are 0: what they are scaled by would overflow
+_ROUNDED = 1.001  # what float32 may make of a bound that is computed in it
 _LOWEST = np.int32(np.iinfo(np.int32).min)
-_tile4, _tile3, _tile2, _tile1 = (make_tile(height) for height in (4, 3, 2, 1))
 
 
 def unit_scores(
@@ -48,26 +45,44 @@ def unit_scores(
     offsets: NDArray[np.int64],
     rows: NDArray[np.int64] | None,
     pool: ThreadPoolExecutor | None,
+    coarse: bool = False,
 ) -> NDArray[np.float32]:
     """``maxsim.cpu.unit_scores`` of the items of a store -> float32 [n, G], unit by unit in memory.
 
+    ``coarse``: with queries in 8 bits, where the processor and the items allow it; see ``coarse_error``.
     Raises IndexError for a row that is none, and ValueError for tokens of other dimensions than the items'.
     """
     items = len(offsets) - 1
     check(tokens, store, items, rows)
-    queries, sizes = pack_queries(store.arranged(tokens), store.steps, store.peak)
+    arithmetic, fill = store.reading(coarse)
+    queries = pack_queries(store.arranged(tokens), store.steps, store.peak, arithmetic)
     count = items if rows is None else len(rows)
     scores = np.empty((len(starts), count), dtype=np.float32)
-    score = _kernel(store.fill)
+    score = _kernel(fill, arithmetic)
     of_items = frozen(offsets, np.int64), frozen(np.empty(0) if rows is None else rows, np.int64), rows is None
-    of_user = frozen(queries, np.int16), frozen(sizes * token_weights, np.float32), frozen(starts, np.int64)
+    factors = frozen(queries.sizes * token_weights, np.float32)
+    of_user = queries.steps, queries.shifts, factors, frozen(starts, np.int64)
 
     def score_range(begin: int, end: int) -> None:
         score(store.arrays, *of_items, begin, end, *of_user, scores)
 
-    products = queries.size * max(int(offsets[-1]), 1) // max(items, 1)  # of an item, on average
+    products = (
+        queries.steps.size * arithmetic.depth * max(int(offsets[-1]), 1) // max(items, 1)
+    )  # of an item, on average
     share(score_range, count, PRODUCTS_WORTH_A_THREAD // products, pool)
     return scores.T
+
+
+def coarse_error(
+    tokens: NDArray[np.float32], token_weights: NDArray[np.float32], starts: NDArray[np.int64], store: Store
+) -> float:
+    """The most by which coarse and fine scores of a unit differ: each is off from the exact one by what rounding took
+    from the query times the item's vector, and the lengths of the two bound that (Cauchy and Schwarz)."""
+    coarse, dim = store.reading(coarse=True)[0], len(store.steps)
+    queries = pack_queries(store.arranged(tokens), store.steps, store.peak, coarse)
+    finer = query_range(coarse, store.peak, dim) / query_range(store.reading()[0], store.peak, dim)
+    lost = queries.sizes * (queries.lost + 0.5 * np.sqrt(dim) * finer)
+    return float(np.add.reduceat(lost * token_weights, starts).max()) * store.longest * _ROUNDED
 
 
 def check(tokens: NDArray[np.float32], store: Store, items: int, rows: NDArray[np.int64] | None) -> None:
@@ -78,122 +93,93 @@ def check(tokens: NDArray[np.float32], store: Store, items: int, rows: NDArray[n
         raise IndexError(f"rows from {rows.min()} to {rows.max()}, but there are {items:,} items")
 
 
-def query_range(peak: int, dim: int) -> int:
-    """The largest |integer| of a query: int16, and ``dim`` products with integers up to ``peak`` add up to an int32."""
-    return min(np.iinfo(np.int16).max, np.iinfo(np.int32).max // (peak * dim))
+@cache
+def _matcher(arithmetic: Arithmetic) -> Callable[..., None]:
+    """``match(queries, block, places, count, best)``, compiled.
 
-
-def pack_queries(
-    tokens: NDArray[np.float32], steps: NDArray[np.float32], peak: int
-) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    """Quantise ``tokens`` [Q, d] times ``steps`` [d] -> int16 [Q / 16, d / 2, 16, 2], padded by 0; and sizes [Q].
-
-    A token times the steps is its integers times its size, but for rounding; with a NaN or an infinity its size is NaN.
+    It raises ``best[b]`` [PACK · groups] to the maxima over item b's tokens ``places[b]`` on, in the block.
     """
-    count, dim = tokens.shape
-    groups, pairs = -(-count // QUERY_WIDTH), -(-dim // (2 * PAIRS_MULTIPLE)) * PAIRS_MULTIPLE
-    packed = np.zeros((groups, pairs, QUERY_WIDTH), dtype=np.int32)
-    sizes = np.empty(count, dtype=np.float32)
-    limit = np.float32(query_range(peak, dim))
-    _pack(frozen(tokens, np.float32), frozen(steps, np.float32), limit, packed, sizes)
-    return packed.view(np.int16).reshape(groups, pairs, QUERY_WIDTH, 2), sizes
+    widest = arithmetic.packs
+    wide, two, one = (_column(arithmetic, min(packs, widest)) for packs in (widest, 2, 1))
+
+    @njit(nogil=True)
+    def match(queries: Any, block: Any, places: Any, count: Any, best: Any) -> None:
+        groups, steps = queries.shape[0], queries.shape[1]
+        query, peaks, group = queries.ctypes.data, best.ctypes.data, 0
+        while group + widest <= groups:
+            wide(query, block, places, count, peaks, best.strides[0], steps)
+            query += np.uintp(widest * steps * PACK_BYTES)
+            peaks += np.uintp(widest * PACK_BYTES)
+            group += widest
+        if widest > 2 and group + 2 <= groups:
+            two(query, block, places, count, peaks, best.strides[0], steps)
+            query += np.uintp(2 * steps * PACK_BYTES)
+            peaks += np.uintp(2 * PACK_BYTES)
+            group += 2
+        if group < groups:
+            one(query, block, places, count, peaks, best.strides[0], steps)
+
+    compiled: Callable[..., None] = match
+    return compiled
 
 
-@njit(nogil=True)
-def _pack(tokens: Any, steps: Any, limit: Any, packed: Any, sizes: Any) -> None:
-    count, dim = tokens.shape
-    stepped = np.empty(dim, dtype=np.float32)
-    integers = np.zeros(2 * packed.shape[1], dtype=np.int16)
-    pairs = integers.view(np.int32)
-    for t in range(count):
-        for c in range(dim):
-            stepped[c] = tokens[t, c] * steps[c]
-        if not np.isfinite(_total(stepped)):
-            sizes[t] = np.nan
-            continue
-        peak = _peak(stepped)
-        factor = limit / peak if peak > _NOTHING else np.float32(0)
-        sizes[t] = peak / limit
-        for c in range(dim):  # the largest comes out as the limit, a few units in the last place more or less
-            integers[c] = np.int16(rounded(stepped[c] * factor))
-        lanes = packed[t // QUERY_WIDTH, :, t % QUERY_WIDTH]
-        for p in range(len(pairs)):
-            lanes[p] = pairs[p]
+@cache
+def _column(arithmetic: Arithmetic, packs: int) -> Callable[..., None]:
+    """``match`` for so many packs, at the address ``query``, with all items of the block."""
+    tile4, tile3, tile2, tile1 = (make_tile(arithmetic, height, packs) for height in (4, 3, 2, 1))
 
-
-@njit(nogil=True, fastmath={"reassoc"})
-def _total(values: Any) -> Any:
-    """The sum of magnitudes, in whatever order is fast: it is only asked whether it is finite."""
-    total = np.float32(0)
-    for c in range(len(values)):
-        total += abs(values[c])
-    return total
-
-
-@njit(nogil=True, fastmath={"nnan", "nsz"})
-def _peak(values: Any) -> Any:
-    """The largest magnitude of numbers that are none of them NaN."""
-    peak = np.float32(0)
-    for c in range(len(values)):
-        magnitude = abs(values[c])
-        if magnitude > peak:
-            peak = magnitude
-    return peak
-
-
-@njit(nogil=True)
-def _match(queries: Any, block: Any, places: Any, count: int, best: Any) -> None:
-    """Raise ``best[b]`` [16 · groups] to the maxima over item b's tokens ``places[b]`` on, in the block."""
-    groups, pairs = queries.shape[0], queries.shape[1]
-    stride = block.strides[0]
-    tokens = block.ctypes.data
-    for group in range(groups):
-        query = queries[group].ctypes.data
+    @njit(nogil=True)
+    def column(query: Any, block: Any, places: Any, count: Any, peaks: Any, apart: Any, steps: Any) -> None:
+        tokens, stride = block.ctypes.data, block.strides[0]
         for b in range(count):
             token, end = places[b], places[b + 1]
-            peaks = best[b, group * QUERY_WIDTH :].ctypes.data
+            own = peaks + np.uintp(b * apart)
             while token + 4 <= end:
-                _tile4(query, tokens + np.uintp(token * stride), peaks, pairs, stride)
+                tile4(query, tokens + np.uintp(token * stride), own, steps, stride)
                 token += 4
             if token + 3 == end:
-                _tile3(query, tokens + np.uintp(token * stride), peaks, pairs, stride)
+                tile3(query, tokens + np.uintp(token * stride), own, steps, stride)
             elif token + 2 == end:
-                _tile2(query, tokens + np.uintp(token * stride), peaks, pairs, stride)
+                tile2(query, tokens + np.uintp(token * stride), own, steps, stride)
             elif token + 1 == end:
-                _tile1(query, tokens + np.uintp(token * stride), peaks, pairs, stride)
+                tile1(query, tokens + np.uintp(token * stride), own, steps, stride)
+
+    compiled: Callable[..., None] = column
+    return compiled
 
 
 @njit(nogil=True, fastmath={"reassoc", "nsz"})
-def _sum_units(best: Any, factors: Any, starts: Any, scores: Any, column: int) -> None:
-    """``scores[g, column]``: the sum of maxima times factors over unit g's tokens."""
+def _sum_units(best: Any, shifts: Any, factors: Any, starts: Any, scores: Any, column: int) -> None:
+    """``scores[g, column]``: the sum of shifted maxima times factors over unit g's tokens."""
     units = len(starts)
     for unit in range(units):
         stop = starts[unit + 1] if unit + 1 < units else len(factors)
         total = np.float32(0)
         for token in range(starts[unit], stop):
-            total += np.float32(best[token]) * factors[token]
+            total += np.float32(np.int32(best[token] + shifts[token])) * factors[token]
         scores[unit, column] = total
 
 
 @cache
-def _kernel(fill: Callable[..., None]) -> Callable[..., None]:
+def _kernel(fill: Callable[..., None], arithmetic: Arithmetic) -> Callable[..., None]:
     """The kernel for items that ``fill`` reads: see ``stores.Store``.
 
-    It is ``score(arrays, offsets, rows, every, begin, end, queries, factors, starts, scores)``:
+    It is ``score(arrays, offsets, rows, every, begin, end, queries, shifts, factors, starts, scores)``:
 
     * ``arrays`` of the store; ``offsets`` int64 [N + 1] of items; ``rows`` int64 [n] to score, or, if ``every``, all;
     * ``begin`` to ``end``: which of the n are done by this call;
-    * ``queries`` int16 [groups, pairs, 16, 2]; ``factors`` float32 [Q], size times weight; ``starts`` int64 [G];
+    * ``queries`` and ``shifts`` of ``PackedQueries``; ``factors`` float32 [Q], size times weight; ``starts`` int64 [G];
     * ``scores`` float32 [G, n], of which columns ``begin`` to ``end`` are written.
     """
+    match, depth, integer = _matcher(arithmetic), arithmetic.depth, arithmetic.item_type
 
     @njit(nogil=True)
     def score(
         arrays: Any, offsets: Any, rows: Any, every: Any, begin: Any, end: Any,
-        queries: Any, factors: Any, starts: Any, scores: Any,
+        queries: Any, shifts: Any, factors: Any, starts: Any, scores: Any,
     ) -> None:  # fmt: skip
-        block = np.zeros((BLOCK_TOKENS, 2 * queries.shape[1]), dtype=np.int16)
-        best = np.empty((BLOCK_TOKENS, queries.shape[0] * QUERY_WIDTH), dtype=np.int32)
+        block = np.zeros((BLOCK_TOKENS, queries.shape[1] * depth), dtype=integer)
+        best = np.empty((BLOCK_TOKENS, queries.shape[0] * PACK), dtype=np.int32)
         places = np.zeros(BLOCK_TOKENS + 1, dtype=np.int64)
         position = begin
         while position < end:
@@ -208,16 +194,16 @@ def _kernel(fill: Callable[..., None]) -> Callable[..., None]:
                 places[count] = places[count - 1] + length
             best[: max(count, 1)] = _LOWEST
             if count:
-                _match(queries, block, places, count, best)
+                match(queries, block, places, count, best)
             else:  # one item that is longer than a block
                 row = position if every else rows[position]
                 for first in range(offsets[row], offsets[row + 1], BLOCK_TOKENS):
                     places[1] = min(BLOCK_TOKENS, offsets[row + 1] - first)
                     fill(arrays, first, places[1], block, 0)
-                    _match(queries, block, places, 1, best)
+                    match(queries, block, places, 1, best)
                 count = 1
             for b in range(count):
-                _sum_units(best[b], factors, starts, scores, position + b)
+                _sum_units(best[b], shifts, factors, starts, scores, position + b)
             position += count
 
     compiled: Callable[..., None] = score
