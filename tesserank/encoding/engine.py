@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from tesserank.errors import ArtifactError
 from tesserank.protocol import SEGMENT_ENCODER
+from tesserank.threads import share
 
 _IDS, _MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
 
@@ -24,14 +26,16 @@ def _providers() -> list[str]:
 class OnnxEngine:
     """A graph of ids and mask, both int64 [rows, L], to one output [rows, ...].
 
-    ``row_by_row``: run every row alone. Dynamic int8 takes its activations' scale from the whole batch, so that a
-    row's result would depend on its neighbours, and a cached segment on whom it happened to be encoded with. Alone, a
-    row's result is a function of the row. float32 gives the same bits either way.
+    ``row_by_row``: run every row alone, on one thread, and ``threads`` rows at once. Dynamic int8 takes its
+    activations' scale from the whole batch, so that a row's result would depend on its neighbours, and a cached segment
+    on whom it happened to be encoded with. Alone, a row's result is a function of the row. float32 gives the same bits
+    either way. Nor is it slower than a batch: threads that share a row wait for each other at every operator, threads
+    that have rows of their own do not.
     """
 
     def __init__(self, path: Path, threads: int, row_by_row: bool = False) -> None:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1 if row_by_row else threads
         options.inter_op_num_threads = 1
         # Spinning threads would take the cores from the other models of the server.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -40,6 +44,8 @@ class OnnxEngine:
         except Exception as error:  # onnxruntime raises classes of its own for every kind of broken file
             raise ArtifactError(f"{path} cannot be loaded ({error}): rebuild it with make export") from error
         self._row_by_row = row_by_row
+        helpers = threads - 1 if row_by_row else 0
+        self._pool = ThreadPoolExecutor(helpers, thread_name_prefix="encoder") if helpers else None
 
     @classmethod
     def for_precision(cls, path: Path, precision: str, threads: int) -> OnnxEngine:
@@ -47,9 +53,15 @@ class OnnxEngine:
         return cls(path, threads, row_by_row=precision == "int8")
 
     def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        if not self._row_by_row:
+        if not self._row_by_row or len(input_ids) == 1:
             return self._run(input_ids, attention_mask)
-        rows = [self._run(input_ids[i : i + 1], attention_mask[i : i + 1]) for i in range(len(input_ids))]
+        rows: list[Any] = [None] * len(input_ids)
+
+        def run_rows(begin: int, end: int) -> None:
+            for i in range(begin, end):
+                rows[i] = self._run(input_ids[i : i + 1], attention_mask[i : i + 1])
+
+        share(run_rows, len(rows), 1, self._pool)
         return np.concatenate(rows)
 
     def _run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.maxsim.jit.arrays import frozen
-from tesserank.maxsim.threads import share
 from tesserank.search.centroids import CentroidVectors
 from tesserank.search.scan import REGISTER, WORD, scan, to_levels
+from tesserank.threads import share
 
 LEVELS = 255  # the largest
 # 128 slots: ten units keep their eight heaviest tokens each. Twice as many found no more among 500 proposed of 100,000
@@ -72,11 +72,10 @@ class Slots:
     def of(tokens: NDArray[np.float32], weights: NDArray[np.float32], starts: NDArray[np.int64]) -> Slots:
         """Arguments as of ``unit_scores``. All units together get at most MAX_WORDS words, or one word each."""
         lengths = np.diff(starts, append=len(tokens))
-        room = max(MAX_WORDS // len(starts), 1)
-        words = np.concatenate([[0], np.cumsum(np.minimum(-(-lengths // WORD), room))])
         unit = np.repeat(np.arange(len(starts)), lengths)
         order = np.lexsort((-weights, unit))
         rank = np.arange(len(tokens)) - starts[unit]  # of the token at this place of the order, within its unit
+        words = np.concatenate([[0], np.cumsum(_words(weights[order], unit, rank, len(starts)))])
         kept = rank < WORD * np.diff(words)[unit]
         chosen, unit, rank = order[kept], unit[kept], rank[kept]
         heaviest = weights[order[starts]]
@@ -84,6 +83,21 @@ class Slots:
         queries = np.zeros((-(-words[-1] * WORD // REGISTER) * REGISTER, tokens.shape[1]), dtype=np.float32)
         queries[WORD * words[unit] + rank] = tokens[chosen] * (weights[chosen] / heaviest[unit] * LEVELS)[:, None]
         return Slots(queries, words, (heaviest / heard / LEVELS).astype(np.float32))
+
+
+def _words(
+    weights: NDArray[np.float32], unit: NDArray[np.int64], rank: NDArray[np.int64], units: int
+) -> NDArray[np.int64]:
+    """How many words each unit gets, [G]: one, and of those that are left the one whose tokens weigh most, and so on.
+
+    ``weights``, ``unit`` and ``rank`` [Q] of tokens, unit by unit, heaviest first.
+    """
+    first = np.flatnonzero(rank % WORD == 0)  # a token that a word begins with
+    worth = np.add.reduceat(weights, first)
+    further = rank[first] > 0  # a unit's words are worth less and less, so none is taken before one that precedes it
+    taken = np.argsort(-worth[further], kind="stable")[: max(MAX_WORDS - units, 0)]
+    words: NDArray[np.int64] = 1 + np.bincount(unit[first[further][taken]], minlength=units)
+    return words
 
 
 def _table(

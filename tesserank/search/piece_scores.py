@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from tesserank.maxsim.jit.arrays import frozen
 from tesserank.maxsim.jit.transpose import transpose
-from tesserank.maxsim.threads import share
 from tesserank.search.pieces import CODES, PieceVectors
+from tesserank.threads import share
 
 LANES = 16  # units in a register of 16-bit sums
 LEVELS = 255  # the largest
@@ -69,27 +69,46 @@ def lookup_table(
 
     A unit's product with a vector is about its base plus its step times the levels of the vector's pieces.
     """
-    pieces, _, width = books.shape
+    pieces, codes, width = books.shape
     padded = np.zeros((len(units), pieces * width), dtype=np.float32)
     padded[:, : units.shape[1]] = units
-    products = books @ padded.reshape(len(units), pieces, width).transpose(1, 2, 0)  # [P, CODES, G]
-    lowest = products.min(axis=1)
-    steps = (products.max(axis=1) - lowest).max(axis=0) / np.float32(LEVELS)
-    lanes = -(-len(units) // LANES) * LANES
-    table = np.zeros((pieces * CODES, lanes), dtype=np.uint8)
+    products = np.empty((pieces, len(units), codes), dtype=np.float32)
+    lowest, steps = np.empty((pieces, len(units)), dtype=np.float32), np.zeros(len(units), dtype=np.float32)
+    _multiply(padded.reshape(len(units), pieces, width), frozen(books.transpose(0, 2, 1), np.float32), products)
+    table = np.zeros((pieces * codes, -(-len(units) // LANES) * LANES), dtype=np.uint8)
     _to_levels(products, lowest, steps, table)
     return frozen(table, np.uint8), frozen(steps, np.float32), frozen(lowest.sum(axis=0), np.float32)
 
 
 @njit(nogil=True)
+def _multiply(units: Any, books: Any, products: Any) -> None:
+    """``units`` [G, P, w] and ``books`` [P, w, CODES] -> ``products`` [P, G, CODES]."""
+    for piece in range(products.shape[0]):
+        for unit in range(products.shape[1]):
+            said = products[piece, unit]
+            said[:] = 0
+            for c in range(units.shape[2]):
+                value, column = units[unit, piece, c], books[piece, c]
+                for code in range(len(said)):
+                    said[code] += value * column[code]
+
+
+@njit(nogil=True)
 def _to_levels(products: Any, lowest: Any, steps: Any, table: Any) -> None:
-    pieces, codes, units = products.shape
+    """Write what ``lookup_table`` returns: ``lowest`` [P, G], whose sums are the bases; ``steps`` [G], zeros before."""
+    pieces, units, codes = products.shape
     for piece in range(pieces):
-        for code in range(codes):
-            for unit in range(units):
-                if steps[unit] > 0:
-                    above = (products[piece, code, unit] - lowest[piece, unit]) / steps[unit]
-                    table[piece * codes + code, unit] = np.uint8(min(above + np.float32(0.5), np.float32(LEVELS)))
+        for unit in range(units):
+            said = products[piece, unit]
+            lowest[piece, unit] = said.min()
+            steps[unit] = max(steps[unit], (said.max() - lowest[piece, unit]) / np.float32(LEVELS))
+    for piece in range(pieces):
+        for unit in range(units):
+            if steps[unit] > 0:
+                said, low, per_step = products[piece, unit], lowest[piece, unit], np.float32(1) / steps[unit]
+                for code in range(codes):
+                    level = (said[code] - low) * per_step + np.float32(0.5)
+                    table[piece * codes + code, unit] = np.uint8(min(level, np.float32(LEVELS)))
 
 
 @njit(nogil=True)

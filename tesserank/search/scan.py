@@ -5,7 +5,7 @@
     sums     float32 [W / WORD]     of the maxima in each word of WORD slots; a unit is one word or more
 
 LLVM would keep the maxima in memory between two tokens (measured: 8 times slower), so this loop is built from its
-vector instructions, all of them portable: a maximum is a comparison and a choice, the sum of eight bytes three adds.
+vector instructions, all of them portable: a maximum is a comparison and a choice, the sum of four bytes two adds.
 """
 
 from __future__ import annotations
@@ -20,78 +20,70 @@ from numba.extending import intrinsic
 
 from tesserank.maxsim.jit.transpose import transpose
 
-WORD = 8  # slots that are summed at once: the bytes of 64 bits
-REGISTER = 32  # slots in a vector register, of which a table row is a whole number
-
+WORD = 4  # slots that are summed at once: the bytes of 32 bits
+REGISTER = 64  # slots of which a table row is a multiple: of AVX-512 a register, of AVX2 two
 _STRIP = 64  # items whose sums stay in the first cache until they are added up by unit
 
-_I8, _I16, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(64)
-_BYTES, _WORDS = ir.VectorType(_I8, REGISTER), ir.VectorType(_I64, REGISTER // WORD)
+_I8, _I16, _I32, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_BYTES, _WORDS = ir.VectorType(_I8, REGISTER), ir.VectorType(_I32, REGISTER // WORD)
 _SUMS, _SUMS_BYTES = ir.VectorType(ir.FloatType(), REGISTER // WORD), REGISTER // WORD * 4
 
 
-def _make_tile(registers: int) -> Callable[..., None]:
-    """A function, to be called from compiled code alone, for table rows (or parts of them) of ``registers`` registers.
-
-    ``tile(table, codes, count, stride, sums)``, of addresses: ``table`` -> uint8 rows, ``stride`` bytes apart;
-    ``codes`` -> uint16 [count], the rows of an item's tokens; ``sums`` -> float32 [registers · REGISTER / WORD].
+@intrinsic
+def _tile(typing: Any, table: Any, codes: Any, count: Any, stride: Any, sums: Any) -> Any:
+    """One item's sums in a register of slots. Of addresses: ``table`` -> uint8 rows, ``stride`` bytes apart; ``codes``
+    -> uint16 [count], the rows of the item's tokens; ``sums`` -> float32 [REGISTER / WORD], written.
     """
-
-    @intrinsic
-    def tile(typing: Any, table: Any, codes: Any, count: Any, stride: Any, sums: Any) -> Any:
-        signature = types.void(types.uintp, types.uintp, types.intp, types.intp, types.uintp)
-        return signature, _emitter(registers)
-
-    function: Callable[..., None] = tile
-    return function
+    return types.void(types.uintp, types.uintp, types.intp, types.intp, types.uintp), _emit_tile
 
 
-def _emitter(registers: int) -> Callable[..., Any]:
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        table, codes, count, stride, sums = arguments
-        before = builder.block
-        loop, after = builder.append_basic_block("tokens"), builder.append_basic_block("sums")
-        zero = ir.Constant(_BYTES, [0] * REGISTER)
-        builder.cbranch(builder.icmp_signed(">", count, _int(0)), loop, after)
+_sum_words: Callable[..., None] = _tile
 
-        builder.position_at_end(loop)
-        token = builder.phi(_I64)
-        token.add_incoming(_int(0), before)
-        maxima = [builder.phi(_BYTES) for _ in range(registers)]
-        code = _load(builder, builder.add(codes, builder.shl(token, _int(1))), _I16)
-        row = builder.add(table, builder.mul(builder.zext(code, _I64), stride))
-        raised = []
-        for j, maximum in enumerate(maxima):
-            said = _load(builder, builder.add(row, _int(REGISTER * j)), _BYTES)
-            raised.append(builder.select(builder.icmp_unsigned(">", said, maximum), said, maximum))
-        following = builder.add(token, _int(1))
-        token.add_incoming(following, loop)
-        for maximum, value in zip(maxima, raised, strict=True):
-            maximum.add_incoming(zero, before)
-            maximum.add_incoming(value, loop)
-        builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
 
-        builder.position_at_end(after)
-        final = [builder.phi(_BYTES) for _ in range(registers)]
-        for j, maximum in enumerate(final):
-            maximum.add_incoming(zero, before)
-            maximum.add_incoming(raised[j], loop)
-        for j, maximum in enumerate(final):
-            place = builder.inttoptr(builder.add(sums, _int(_SUMS_BYTES * j)), _SUMS.as_pointer())
-            builder.store(_sum_of_bytes(builder, builder.bitcast(maximum, _WORDS)), place).align = 4
-        return context.get_dummy_value()
+def _emit_tile(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+    table, codes, count, stride, sums = arguments
+    before = builder.block
+    loop, after = builder.append_basic_block("tokens"), builder.append_basic_block("sums")
+    zero = ir.Constant(_BYTES, [0] * REGISTER)
+    builder.cbranch(builder.icmp_signed(">", count, _int(0)), loop, after)
 
-    return emit
+    builder.position_at_end(loop)
+    token, maximum = builder.phi(_I64), builder.phi(_BYTES)
+    token.add_incoming(_int(0), before)
+    maximum.add_incoming(zero, before)
+    second = builder.add(token, _int(1))  # of an odd number of tokens the last is looked up twice
+    second = builder.select(builder.icmp_signed("<", second, count), second, token)
+    said = _maximum(builder, *(_row(builder, table, codes, place, stride) for place in (token, second)))
+    raised = _maximum(builder, maximum, said)
+    following = builder.add(token, _int(2))
+    token.add_incoming(following, loop)
+    maximum.add_incoming(raised, loop)
+    builder.cbranch(builder.icmp_signed("<", following, count), loop, after)
+
+    builder.position_at_end(after)
+    final = builder.phi(_BYTES)
+    final.add_incoming(zero, before)
+    final.add_incoming(raised, loop)
+    place = builder.inttoptr(sums, _SUMS.as_pointer())
+    builder.store(_sum_of_bytes(builder, builder.bitcast(final, _WORDS)), place).align = 4
+    return context.get_dummy_value()
+
+
+def _row(builder: ir.IRBuilder, table: Any, codes: Any, token: Any, stride: Any) -> Any:
+    code = _load(builder, builder.add(codes, builder.shl(token, _int(1))), _I16)
+    return _load(builder, builder.add(table, builder.mul(builder.zext(code, _I64), stride)), _BYTES)
+
+
+def _maximum(builder: ir.IRBuilder, a: Any, b: Any) -> Any:
+    return builder.select(builder.icmp_unsigned(">", a, b), a, b)
 
 
 def _sum_of_bytes(builder: ir.IRBuilder, words: Any) -> Any:
-    """The eight bytes of each 64 bits, added: neighbours to four of 16 bits, those to two, those to one."""
-    low = _splat(0x00FF00FF00FF00FF)
+    """The four bytes of each 32 bits, added: neighbours to two of 16 bits, those to one."""
+    low = _splat(0x00FF00FF)
     total = builder.add(builder.and_(words, low), builder.and_(builder.lshr(words, _splat(8)), low))
-    for bits in (16, 32):
-        total = builder.add(total, builder.lshr(total, _splat(bits)))
-    whole = builder.trunc(builder.and_(total, _splat(0xFFFF)), ir.VectorType(ir.IntType(32), REGISTER // WORD))
-    return builder.sitofp(whole, _SUMS)
+    total = builder.add(total, builder.lshr(total, _splat(16)))
+    return builder.sitofp(builder.and_(total, _splat(0xFFFF)), _SUMS)
 
 
 def _splat(value: int) -> ir.Constant:
@@ -106,35 +98,6 @@ def _load(builder: ir.IRBuilder, address: Any, kind: ir.Type) -> Any:
 
 def _int(value: int) -> ir.Constant:
     return ir.Constant(_I64, value)
-
-
-_tile1, _tile2, _tile3, _tile4, _tile5, _tile6, _tile7, _tile8 = map(_make_tile, range(1, 9))
-
-
-@njit(nogil=True, inline="always")
-def _sum_words(table: Any, registers: Any, stride: Any, codes: Any, count: Any, sums: Any) -> None:
-    """One item's sums, of addresses as a tile takes them, in as few passes over its tokens as registers allow."""
-    while registers > 8:
-        _tile8(table, codes, count, stride, sums)
-        table += np.uintp(8 * REGISTER)
-        sums += np.uintp(8 * _SUMS_BYTES)
-        registers -= 8
-    if registers == 1:
-        _tile1(table, codes, count, stride, sums)
-    elif registers == 2:
-        _tile2(table, codes, count, stride, sums)
-    elif registers == 3:
-        _tile3(table, codes, count, stride, sums)
-    elif registers == 4:
-        _tile4(table, codes, count, stride, sums)
-    elif registers == 5:
-        _tile5(table, codes, count, stride, sums)
-    elif registers == 6:
-        _tile6(table, codes, count, stride, sums)
-    elif registers == 7:
-        _tile7(table, codes, count, stride, sums)
-    else:
-        _tile8(table, codes, count, stride, sums)
 
 
 @njit(nogil=True)
@@ -165,7 +128,9 @@ def scan(
         for i in range(count):
             row = first + i if every else rows[first + i]
             tokens, target = all_codes + np.uintp(2 * offsets[row]), all_sums + np.uintp(i * sums.strides[0])
-            _sum_words(first_row, registers, table.strides[0], tokens, offsets[row + 1] - offsets[row], target)
+            for r in range(registers):
+                part, own = first_row + np.uintp(r * REGISTER), target + np.uintp(r * _SUMS_BYTES)
+                _sum_words(part, tokens, offsets[row + 1] - offsets[row], table.strides[0], own)
         transpose(sums, by_word)
         for unit in range(len(steps)):
             step, totals, out = steps[unit], by_word[words[unit]], scores[unit, first:]

@@ -128,7 +128,7 @@ class SearchConfig:
 
     method: str = "auto"
     exhaustive_up_to: int = 10_000
-    candidates: int = 1000
+    candidates: int = 500
     min_recall: float = 0.95
 
     def check(self) -> None:

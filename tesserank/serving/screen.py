@@ -16,8 +16,8 @@ from tesserank.serving.interaction import LateInteraction, Rows
 from tesserank.serving.segments import UserSegments
 
 # With fewer items, or more of them wanted, scoring all of them exactly is as fast. Measured, two threads.
-_LEAST_ITEMS = 500
-_ITEMS_PER_WANTED = 8
+_LEAST_ITEMS = 1_000
+_ITEMS_PER_WANTED = 10
 # Aggregating in float32 rounds too, by some units in the last place of the largest score: 2 ** -24 each.
 _ROUNDING = 1e-5
 

@@ -65,6 +65,14 @@ def test_int8_runs_row_by_row_so_that_neighbours_do_not_matter(graph: Path) -> N
     assert not np.array_equal(batched, together), "the graph must tell the two apart"
 
 
+def test_rows_that_run_at_once_come_back_in_their_order(graph: Path) -> None:
+    ids = np.random.default_rng(0).integers(0, 10, (37, 5))
+    mask = np.ones_like(ids)
+    at_once = OnnxEngine.for_precision(graph, "int8", threads=3)(ids, mask)
+    np.testing.assert_array_equal(at_once, OnnxEngine.for_precision(graph, "int8", threads=1)(ids, mask))
+    np.testing.assert_array_equal(at_once, TABLE[ids] - ids.max(axis=1)[:, None, None])
+
+
 @pytest.mark.parametrize("content", [None, b"", b"not a graph"], ids=["missing", "empty", "garbage"])
 def test_a_graph_that_cannot_be_loaded_is_an_error(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tesserank.maxsim.threads import share
+from tesserank.threads import share
 
 
 @given(count=st.integers(0, 100), least=st.integers(0, 120), threads=st.integers(0, 4))

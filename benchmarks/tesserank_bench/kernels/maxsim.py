@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tesserank.maxsim import jit
 from tesserank_bench.kernels import ceilings
 from tesserank_bench.kernels.plan import BASE, THREADS, Plan, Shape
 from tesserank_bench.kernels.task import Task, draw, recall
@@ -16,7 +17,8 @@ from tesserank_bench.kernels.workers import Entry, TimedCase, Worker
 from tesserank_bench.latency.rounds import run_rounds
 
 Result = dict[str, Any]
-KINDS = ("int8", "float16")  # of item vectors in the index; float16 is scored in float32
+COARSE = "int8 coarse"  # int8 with queries in 8 bits: where the processor has instructions for that
+KINDS = ("int8", COARSE, "float16")  # of item vectors in the index; float16 is scored in float32
 OWN = "tesserank_bench.kernels.contestants.own:Tesserank"
 
 
@@ -65,12 +67,18 @@ def _measure_shape(
 
 def entries(plan: Plan, shape: Shape, task: Path) -> Iterator[tuple[Result, Entry]]:
     """Contestants of a shape, with what a result says of each."""
-    for kind in KINDS:
+    for vectors in kinds():
         for threads in THREADS:
             for candidates in (0, plan.gather) if shape == BASE else (0,):
-                key = {"vectors": kind, "threads": threads, "candidates": candidates or None}
-                options = {"task": task, "rank": False, "kind": kind, "candidates": candidates, "threads": threads}
+                key = {"vectors": vectors, "threads": threads, "candidates": candidates or None}
+                options = {"task": task, "rank": False, "candidates": candidates, "threads": threads}
+                options |= {"kind": vectors.split()[0], "coarse": vectors == COARSE}
                 yield key, Entry(f"{shape} {key}", OWN, options)
+
+
+def kinds() -> list[str]:
+    """Those of KINDS that this processor scores in a way of their own."""
+    return [kind for kind in KINDS if kind != COARSE or jit.has_vnni()]
 
 
 def figures(task: Task, case: TimedCase) -> Result:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tesserank_bench import plots
 from tesserank_bench.kernels.ceilings import BF16, FP32, INT8, peak
+from tesserank_bench.kernels.maxsim import COARSE
 from tesserank_bench.kernels.plan import BASE, THREADS, Shape
 from tesserank_bench.kernels.verdicts import own_gops
 
@@ -17,13 +18,17 @@ if TYPE_CHECKING:
 NAME = "maxsim-ceilings.svg"
 # Of a bar: what it says, its colour, and whether the machine could do it or MaxSim did.
 CEILINGS = {FP32: plots.GREY, BF16: plots.SKY, INT8: plots.BLUE}
-OWN = {"float16": ("MaxSim, float32", plots.ORANGE), "int8": ("MaxSim, int8", plots.VERMILION)}
+OWN = {
+    "float16": ("MaxSim, float32", plots.ORANGE),
+    "int8": ("MaxSim, int8", plots.VERMILION),
+    COARSE: ("MaxSim, int8 coarse", plots.VERMILION),
+}
 Result = Mapping[str, Any]
 
 
 def draw(result: Result, folder: Path) -> list[Path]:
     """Draw MaxSim of BASE's shape beside the ceilings, if both were measured; returns the files."""
-    if any(own_gops(dict(result), kind, threads) is None for kind in OWN for threads in THREADS):
+    if any(own_gops(dict(result), kind, threads) is None for kind in OWN if kind != COARSE for threads in THREADS):
         return []
     path = folder / NAME
     with plots.picture(path, height=3.9) as (_, axes):

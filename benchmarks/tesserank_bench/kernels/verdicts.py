@@ -8,6 +8,7 @@ from typing import Any
 from tesserank_bench.figures import Target
 from tesserank_bench.kernels.ceilings import BF16, FP32, INT8, peak
 from tesserank_bench.kernels.encoder import SEGMENTS, SESSIONS, efficiency
+from tesserank_bench.kernels.maxsim import COARSE
 from tesserank_bench.kernels.plan import BASE
 
 Result = dict[str, Any]
@@ -31,8 +32,9 @@ def own_gops(result: Result, vectors: str, threads: int) -> float | None:
 
 def _of_peak(names: tuple[str, ...], threads: int) -> Figure:
     def figure(result: Result) -> float | None:
-        own, most = own_gops(result, "int8", threads), peak(result.get("ceilings", []), names, threads)
-        return own / most if own and most else None
+        fastest = max(own_gops(result, vectors, threads) or 0.0 for vectors in ("int8", COARSE))
+        most = peak(result.get("ceilings", []), names, threads)
+        return fastest / most if fastest and most else None
 
     return figure
 

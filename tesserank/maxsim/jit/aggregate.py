@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tesserank.maxsim.aggregate import check
 from tesserank.maxsim.jit.arrays import frozen
 from tesserank.maxsim.jit.numbers import exp, log
-from tesserank.maxsim.threads import share
+from tesserank.threads import share
 
 # Waking a thread takes about 50 µs, in which a core takes in some 30 thousand scores.
 _SCORES_WORTH_A_THREAD = 60_000

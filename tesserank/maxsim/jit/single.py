@@ -23,7 +23,7 @@ from tesserank.maxsim.jit.queries import pack_queries
 from tesserank.maxsim.jit.stores import Store
 from tesserank.maxsim.jit.tile import make_product
 from tesserank.maxsim.jit.transpose import transpose
-from tesserank.maxsim.threads import share
+from tesserank.threads import share
 
 _STRIP = 64  # items whose vectors and products stay in the first cache
 

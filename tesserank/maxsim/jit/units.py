@@ -28,7 +28,7 @@ from tesserank.maxsim.jit.arrays import frozen
 from tesserank.maxsim.jit.queries import pack_queries, query_range
 from tesserank.maxsim.jit.stores import Store
 from tesserank.maxsim.jit.tile import make_tile
-from tesserank.maxsim.threads import share
+from tesserank.threads import share
 
 BLOCK_TOKENS = 64
 # Waking a thread takes about 50 µs, in which a core makes some 3 million products.

@@ -20,14 +20,17 @@ CHECKED_ITEMS = 1_000  # in float64, which takes about 0.1 ms an item
 
 
 class Tesserank(Scorer):
-    """``maxsim.cpu.unit_scores`` over item vectors of a ``kind`` of the index.
+    """``maxsim.cpu.unit_scores`` over item vectors of a ``kind`` of the index; ``coarse``: ``coarse_unit_scores``.
 
     ``candidates``: only so many items, picked out anew in every call; 0 is all of them.
     """
 
-    def __init__(self, task: Path, threads: int, rank: bool, kind: str, candidates: int = 0) -> None:
+    def __init__(
+        self, task: Path, threads: int, rank: bool, kind: str, candidates: int = 0, coarse: bool = False
+    ) -> None:
         super().__init__(task, threads, rank)
         self._items = cpu.prepared(quantise(kind, self.task.items))
+        self._scores = cpu.coarse_unit_scores if coarse else cpu.unit_scores
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         count = len(self.task.items)
         self._rows = np.random.default_rng(0).permutation(count)[:candidates] if candidates else None
@@ -35,7 +38,7 @@ class Tesserank(Scorer):
             self.score(0)  # compiles, as the server's models do when they are loaded
 
     def score(self, user: int) -> NDArray[np.floating[Any]]:
-        return cpu.unit_scores(*self.task.flat(user), self._items, self._rows, self._pool)
+        return self._scores(*self.task.flat(user), self._items, self._rows, self._pool)
 
     def threads(self) -> AbstractContextManager[Any]:
         # As in the server: the pool's threads share the items.
