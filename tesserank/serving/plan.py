@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -67,6 +68,9 @@ class UserPlan:
         return [source for sources in self.spaces.values() for _, source in sources if isinstance(source, Encoded)]
 
 
+_REMEMBERED_TEXTS = 4096  # some 2 KB each; of texts as long as the limits allow, ten times that
+
+
 class _HistorySegment(NamedTuple):
     """A segment of the history: its items' rows."""
 
@@ -91,6 +95,8 @@ class SegmentPlanner:
         self._tokenize = tokenize
         self._lookups = lookups
         self._channels = {channel.name: position for position, channel in enumerate(config.channels())}
+        # A segment that comes again is as long to tokenise as to score with a hundred items.
+        self._text_encoding = lru_cache(_REMEMBERED_TEXTS)(self._encode_text)
         self._cutter = HistoryCutter(config.history, index.item_ids, index.tokens.lengths)
 
     def plan(self, context: UserContext, row: int) -> UserPlan:
@@ -184,16 +190,19 @@ class SegmentPlanner:
             if config is None:
                 known = ", ".join(self._config.texts)
                 raise InvalidArgumentError(f"user {row}: no text segment is called {name!r}: there are {known}")
-            ids = self._tokenize(text.text)
-            room = min(config.token_limit, self._template.room(1))
-            user.truncated += max(len(ids) - room, 0)
+            source, truncated = self._text_encoding(text.text, config.token_limit)
+            user.truncated += truncated
             channel = f"{name}/{TEXT_SPACE}"
             seen[channel] = seen.get(channel, 0) + 1
             label = channel if seen[channel] == 1 else f"{channel}:{seen[channel]}"
-            if ids and text.weight > 0:
-                source = self._plan_encoding([ids[:room]], user)
-                if source is not None:
-                    user.add(source, TEXT_SPACE, self._channels[channel], [label], [text.weight])
+            if source is not None and text.weight > 0:
+                user.add(source, TEXT_SPACE, self._channels[channel], [label], [text.weight])
+
+    def _encode_text(self, text: str, token_limit: int) -> tuple[Encoded | None, int]:
+        """A text's source, None if it has no tokens, and how many of its tokens were cut off."""
+        ids = self._tokenize(text)
+        room = min(token_limit, self._template.room(1))
+        return (self._encoded([ids[:room]]) if ids[:room] else None), max(len(ids) - room, 0)
 
     def _plan_encoding(self, parts: Sequence[Sequence[int]], user: UserPlan) -> Encoded | None:
         """Parts that do not fit one input together lose tokens at the end, which the answer counts."""
@@ -205,7 +214,8 @@ class SegmentPlanner:
                 fitting.append(kept)
             used += len(kept)
             user.truncated += len(part) - len(kept)
-        if not fitting:
-            return None
-        composed = self._template.compose(fitting)
+        return self._encoded(fitting) if fitting else None
+
+    def _encoded(self, parts: Sequence[Sequence[int]]) -> Encoded:
+        composed = self._template.compose(parts)
         return Encoded(composed, segment_key(self._index.encoder_id, composed.input_ids))

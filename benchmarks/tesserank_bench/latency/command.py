@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "else the sample catalogue)",
     )
     parser.add_argument("--model", metavar="CHECKPOINT", help="a directory or a hub id (default: all-MiniLM-L6-v2)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the served encoder (%(default)s)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="int8", help="of the served encoder (%(default)s)")
     parser.add_argument("--dim", type=int, default=128, metavar="N", help="dimensions of token vectors (%(default)s)")
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help="where exports are kept (%(default)s)")
     parser.add_argument("--plot", action="store_true", help="draw the pictures of the result again, measure nothing")
