@@ -127,7 +127,7 @@ class SearchConfig:
     """
 
     method: str = "auto"
-    exhaustive_up_to: int = 10_000
+    exhaustive_up_to: int = 20_000
     candidates: int = 500
     min_recall: float = 0.95
 
