@@ -14,7 +14,6 @@ from pathlib import Path
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from tesserank.artifact.layout import PRECISIONS
 from tesserank.artifact.manifest import load_manifest
 from tesserank.errors import ConfigError
 from tesserank.maxsim import jit
@@ -37,16 +36,8 @@ SEGMENTS_FILE = CHECKOUT / "benchmarks" / "segments" / "latency-unquantised.toml
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``tesserank bench catalogue``."""
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="items.jsonl.gz and events.csv.gz (default: ../shared/data/amazon_beauty beside the checkout, if there; "
-        "else the sample catalogue)",
-    )
-    parser.add_argument("--model", metavar="CHECKPOINT", help="a directory or a hub id (default: all-MiniLM-L6-v2)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the encoder (%(default)s)")
-    parser.add_argument("--dim", type=int, default=128, metavar="N", help="dimensions of token vectors (%(default)s)")
+    served.add_data_argument(parser)
+    served.add_export_arguments(parser, precision="fp32")
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help="where copies are kept (%(default)s)")
     parser.add_argument(
         "--exports", type=Path, default=EXPORTS, metavar="DIR", help="where exports are kept (%(default)s)"

@@ -14,7 +14,6 @@ from typing import Any
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from tesserank.artifact.layout import PRECISIONS
 from tesserank.artifact.manifest import load_manifest
 from tesserank.errors import DataError
 from tesserank.maxsim import jit
@@ -45,9 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="each with items.jsonl.gz and events.csv.gz (default: amazon_beauty and mlsmall in ../shared/data beside "
         "the checkout, those that are there; the first one with --quick)",
     )
-    parser.add_argument("--model", metavar="CHECKPOINT", help="a directory or a hub id (default: all-MiniLM-L6-v2)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the encoder (%(default)s)")
-    parser.add_argument("--dim", type=int, default=128, metavar="N", help="dimensions of token vectors (%(default)s)")
+    served.add_export_arguments(parser, precision="fp32")
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help="where logs are kept (%(default)s)")
     parser.add_argument(
         "--exports", type=Path, default=EXPORTS, metavar="DIR", help="where exports are kept (%(default)s)"

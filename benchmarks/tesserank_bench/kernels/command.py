@@ -17,7 +17,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tesserank.artifact.layout import PRECISIONS
 from tesserank.errors import ConfigError
 from tesserank.paths import BUILD
 from tesserank_bench.conditions import Machine
@@ -37,16 +36,8 @@ EXPORTS = BUILD / "bench" / "latency"  # shared with that benchmark: an export t
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``tesserank bench kernels``."""
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="items.jsonl.gz and events.csv.gz (default: ../shared/data/amazon_beauty beside the checkout, if there; "
-        "else the sample catalogue)",
-    )
-    parser.add_argument("--model", metavar="CHECKPOINT", help="a directory or a hub id (default: all-MiniLM-L6-v2)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the served encoder (%(default)s)")
-    parser.add_argument("--dim", type=int, default=128, metavar="N", help="dimensions of token vectors (%(default)s)")
+    served.add_data_argument(parser)
+    served.add_export_arguments(parser, precision="fp32")
     parser.add_argument(
         "--part",
         choices=PARTS,

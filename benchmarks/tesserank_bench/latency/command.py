@@ -18,11 +18,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tesserank.artifact.layout import PRECISIONS
 from tesserank.errors import ConfigError
 from tesserank.paths import BUILD
 from tesserank_bench.conditions import Machine
-from tesserank_bench.latency import pictures, report
+from tesserank_bench.latency import pictures, report, served
 from tesserank_bench.latency.bench import Result
 from tesserank_bench.latency.plan import FULL, QUICK
 from tesserank_bench.latency.run import measure
@@ -37,16 +36,8 @@ WORK = BUILD / "bench" / "latency"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``tesserank bench latency``."""
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="items.jsonl.gz and events.csv.gz (default: ../shared/data/amazon_beauty beside the checkout, if there; "
-        "else the sample catalogue)",
-    )
-    parser.add_argument("--model", metavar="CHECKPOINT", help="a directory or a hub id (default: all-MiniLM-L6-v2)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="int8", help="of the served encoder (%(default)s)")
-    parser.add_argument("--dim", type=int, default=128, metavar="N", help="dimensions of token vectors (%(default)s)")
+    served.add_data_argument(parser)
+    served.add_export_arguments(parser, precision="int8")
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help="where exports are kept (%(default)s)")
     parser.add_argument("--plot", action="store_true", help="draw the pictures of the result again, measure nothing")
 

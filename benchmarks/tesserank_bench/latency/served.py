@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from tesserank.artifact.layout import PRECISIONS
 from tesserank.artifact.store import current_artifact
 from tesserank.errors import ConfigError, DataError
 from tesserank.files import link_or_copy
@@ -53,6 +55,24 @@ class Dataset:
             if not path.is_file():
                 raise DataError(f"no {path.name} in {folder}: name another folder with --data")
         return found
+
+
+def add_data_argument(parser: argparse.ArgumentParser) -> None:
+    """``--data``, as ``find_dataset`` takes it."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="items.jsonl.gz and events.csv.gz (default: ../shared/data/amazon_beauty beside the checkout, if there; "
+        "else the sample catalogue)",
+    )
+
+
+def add_export_arguments(parser: argparse.ArgumentParser, precision: str) -> None:
+    """What ``Settings`` are made of beside data and places; ``precision`` is the default."""
+    parser.add_argument("--model", metavar="CHECKPOINT", help="a directory or a hub id (default: all-MiniLM-L6-v2)")
+    parser.add_argument("--precision", choices=PRECISIONS, default=precision, help="of the encoder (%(default)s)")
+    parser.add_argument("--dim", type=int, default=128, metavar="N", help="dimensions of token vectors (%(default)s)")
 
 
 def find_dataset(folder: Path | None, work: Path) -> Dataset:
