@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from tesserank.artifact.assemble import assemble
-from tesserank.artifact.layout import PARTS, Layout
+from tesserank.artifact.layout import PARTS, PRECISIONS, Layout
 from tesserank.artifact.manifest import load_manifest
 from tesserank.artifact.store import current_artifact
 from tesserank.encoding.cache import SegmentCache
@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", required=True, help="a folder with items.jsonl.gz and events.csv.gz")
     parser.add_argument("--data", type=Path, default=DATA, help="where datasets lie (%(default)s)")
     parser.add_argument("--segments", type=Path, required=True, help="segments file of the export")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the encoder (%(default)s)")
     parser.add_argument("--users", type=int, help=f"who are asked for (default: {USERS}, {QUICK_USERS} with --quick)")
 
 
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     machine = Machine(args.seed)
     build = BUILD / "real" / args.dataset
     histories, train = split_last(source / "events.csv.gz", build)
-    export = run_export(args.dataset, source / "items.jsonl.gz", train, args.segments, build)
+    export = run_export(args.dataset, source / "items.jsonl.gz", train, args.segments, args.precision, build)
     artifact = current_artifact(build / "artifacts" / args.dataset)
     users = choose_users(histories, args.users or (QUICK_USERS if args.quick else USERS), args.seed)
     served = ask_server(artifact, build, users)
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         "conditions": machine.conditions(),
         "dataset": args.dataset,
         "segments": str(args.segments),
+        "encoder_precision": args.precision,
         "export": export,
         "parity": load_manifest(artifact, PARTS).provenance["tolerances"] | {"measured": _read_parity(artifact)},
         "bytes": part_sizes(artifact),
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         "p50_ms": served["p50_ms"],
     }
     print({key: value for key, value in result.items() if key not in ("conditions", "parity")})
-    deliver(args, f"real-input-{args.dataset}", result)
+    deliver(args, f"real-input-{args.dataset}{'' if args.precision == 'fp32' else '-' + args.precision}", result)
     return 0 if result["same_top_10"] == len(users) else 1
 
 
@@ -104,11 +106,20 @@ def split_last(events: Path, build: Path) -> tuple[dict[str, list[Event]], Path]
     return histories, train
 
 
-def run_export(name: str, catalog: Path, events: Path, segments: Path, build: Path) -> dict[str, float]:
+def run_export(name: str, catalog: Path, events: Path, segments: Path, precision: str, build: Path) -> dict[str, float]:
     """Export in a process of its own, from nothing: seconds and peak memory."""
     shutil.rmtree(build / "artifacts", ignore_errors=True)
     command = [sys.executable, "-m", "tesserank", "export", "--catalog", str(catalog), "--events", str(events)]
-    command += ["--segments", str(segments), "--name", name, "--artifacts", str(build / "artifacts")]
+    command += [
+        "--segments",
+        str(segments),
+        "--precision",
+        precision,
+        "--name",
+        name,
+        "--artifacts",
+        str(build / "artifacts"),
+    ]
     command += ["--model-repository", str(build / "model_repository")]
     started = time.perf_counter()
     pid = os.spawnv(os.P_NOWAIT, sys.executable, command)
