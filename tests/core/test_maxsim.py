@@ -129,7 +129,7 @@ def test_threads_do_not_change_a_bit(problem: Problem, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(3) as pool:
         patch.setattr(cpu, "_BLOCK_TOKENS", block)
         if jit.available():
-            patch.setattr("tesserank.maxsim.jit.units.PRODUCTS_WORTH_A_THREAD", 1)
+            patch.setattr("tesserank.maxsim.jit.units.SECONDS_WORTH_A_THREAD", 0.0)
         alone, threaded, again = (cpu.unit_scores(*problem, pool=p) for p in (None, pool, pool))
     assert alone.tobytes() == threaded.tobytes() == again.tobytes()
 

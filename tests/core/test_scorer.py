@@ -165,7 +165,7 @@ def test_threads_and_candidates_give_the_same_bits(name: str, monkeypatch: pytes
     config = CONFIGS[name]
     segments = embed(config)
     plain = rank(config, *everything(exclude_history=False))
-    monkeypatch.setattr("tesserank.maxsim.jit.units.PRODUCTS_WORTH_A_THREAD", 1)
+    monkeypatch.setattr("tesserank.maxsim.jit.units.SECONDS_WORTH_A_THREAD", 0.0)
     monkeypatch.setattr("tesserank.maxsim.jit.aggregate._SCORES_WORTH_A_THREAD", 1)
     named = everything(candidates=[item.encode() for item in reversed(ITEMS)])
     for threads in (1, 3):

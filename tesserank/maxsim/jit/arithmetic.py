@@ -31,7 +31,8 @@ BYTE_ZERO = 128  # what an item's 0 is as a byte
 class Arithmetic:
     """``instruction``: LLVM's name; ``lanes``: int32 in a register; ``depth``: components in a step.
 
-    ``fused``: it adds to sums by itself. ``packs``: those of its widest tile. ``zero``: what an item's 0 is.
+    ``fused``: it adds to sums by itself. ``packs``: those of its widest tile. ``rate``: about how many products a core
+    makes in a second. ``zero``: what an item's 0 is.
     """
 
     instruction: str
@@ -39,6 +40,7 @@ class Arithmetic:
     depth: int
     fused: bool
     packs: int
+    rate: float
     zero: int = 0
 
     @property
@@ -52,6 +54,8 @@ class Arithmetic:
         return np.dtype(f"{'u' if self.zero else 'i'}{STEP_BYTES // self.depth}")
 
 
-AVX2 = Arithmetic("llvm.x86.avx2.pmadd.wd", lanes=8, depth=2, fused=False, packs=1)
-VNNI = Arithmetic("llvm.x86.avx512.vpdpwssd.512", lanes=16, depth=2, fused=True, packs=4)
-VNNI_BYTES = Arithmetic("llvm.x86.avx512.vpdpbusd.512", lanes=16, depth=4, fused=True, packs=4, zero=BYTE_ZERO)
+AVX2 = Arithmetic("llvm.x86.avx2.pmadd.wd", lanes=8, depth=2, fused=False, packs=1, rate=70e9)
+VNNI = Arithmetic("llvm.x86.avx512.vpdpwssd.512", lanes=16, depth=2, fused=True, packs=4, rate=200e9)
+VNNI_BYTES = Arithmetic(
+    "llvm.x86.avx512.vpdpbusd.512", lanes=16, depth=4, fused=True, packs=4, rate=400e9, zero=BYTE_ZERO
+)

@@ -50,7 +50,8 @@ def unit_scores(
     def score_range(begin: int, end: int) -> None:
         multiply(store.arrays, chosen, rows is None, begin, end, queries.steps, queries.sizes, scores)
 
-    share(score_range, count, units.PRODUCTS_WORTH_A_THREAD // (queries.steps.size * arithmetic.depth), pool)
+    products = queries.steps.size * arithmetic.depth
+    share(score_range, count, int(units.SECONDS_WORTH_A_THREAD * arithmetic.rate) // products, pool)
     return scores.T
 
 

@@ -31,8 +31,7 @@ from tesserank.maxsim.jit.tile import make_tile
 from tesserank.threads import share
 
 BLOCK_TOKENS = 64
-# Waking a thread takes about 50 µs, in which a core makes some 3 million products.
-PRODUCTS_WORTH_A_THREAD = 8_000_000
+SECONDS_WORTH_A_THREAD = 120e-6  # waking one takes about 50 µs, which all of the server pays for
 _ROUNDED = 1.001  # what float32 may make of a bound that is computed in it
 _LOWEST = np.int32(np.iinfo(np.int32).min)
 
@@ -69,7 +68,7 @@ def unit_scores(
     products = (
         queries.steps.size * arithmetic.depth * max(int(offsets[-1]), 1) // max(items, 1)
     )  # of an item, on average
-    share(score_range, count, PRODUCTS_WORTH_A_THREAD // products, pool)
+    share(score_range, count, int(SECONDS_WORTH_A_THREAD * arithmetic.rate) // products, pool)
     return scores.T
 
 
