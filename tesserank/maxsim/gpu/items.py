@@ -20,7 +20,7 @@ STORAGE = {
     "int8": (torch.int8, 127.0),
     "fp8": (torch.float8_e4m3fn, 448.0),
 }
-MOST_DIMENSIONS = 1024  # a tile of items and some queries must fit a multiprocessor
+MOST_DIMENSIONS = 512  # a tile of items and some queries must fit a multiprocessor
 NARROWEST = {1: 32, 2: 16}  # dimensions of a product on tensor cores, by bytes of a component
 
 

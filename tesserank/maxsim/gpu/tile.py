@@ -29,6 +29,9 @@ def choose(longest: int, mean: float, rows: int, candidates: int, vector_bytes: 
     """
     width = max(min(TILE_BYTES // vector_bytes, 256), LEAST_TILE)
     slots = min(_power(longest if longest <= 2 * mean else 2 * mean), MOST_SLOTS, width)
+    if slots < longest:  # shared memory then holds the first slots of a tile, and those that are loaded after them
+        width = max(width // 2, LEAST_TILE)
+        slots = min(slots, width)
     while width > max(LEAST_TILE, slots) and -(-candidates // (width // slots)) < BUSY:
         width //= 2
     return Tile(
