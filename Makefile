@@ -16,7 +16,7 @@ ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint types unit export serve doctor recommend loadtest bench bench-peers lock clean
+.PHONY: help setup demo test lint types unit export serve doctor recommend loadtest bench bench-peers gpu-check lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -80,6 +80,14 @@ bench-peers: setup ## Install what `tesserank bench kernels` compares with, into
 	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
 	@$(PEERS)/bin/python -m pip install --quiet $(TORCH_FLAGS) $(PEERS_TORCH)
 	@$(PEERS)/bin/python -m pip install --quiet -e '.[bench-peers]'
+
+# On a machine that downloads nothing: whichever Python finds a GPU, that of the machine first; no make setup.
+GPU_PYTHON ?= $(shell for p in python3 $(BIN)/python; do \
+	$$p -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null && echo $$p && exit; done; \
+	test -x $(BIN)/python && echo $(BIN)/python || echo python3)
+
+gpu-check: ## On a machine with an NVIDIA GPU: test and measure the kernels there, into benchmarks/results/gpu-*.json
+	@PYTHONPATH=.:benchmarks $(GPU_PYTHON) -m tesserank_bench gpu --tests $(ARGS)
 
 lock: setup ## Resolve requirements.lock anew
 	rm -f requirements.lock

@@ -1,0 +1,1 @@
+"""The GPU kernels on the GPU: the table of shapes, against measured ceilings and other libraries."""

@@ -1,0 +1,111 @@
+"""Unit scores → segment scores → one score an item → the best k, on the device.
+
+``maxsim.aggregate`` and ``maxsim.topk`` say what is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tesserank.maxsim.aggregate import check
+from tesserank.maxsim.gpu import kernels
+from tesserank.maxsim.gpu.upload import upload
+
+BLOCK = 256  # items of a program
+_LAST_POSITION = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Channel:
+    """The segments of a user that are aggregated together, and what their score is multiplied by.
+
+    ``units`` int [S, 2]: each one's first, and the one after its last, of all users'; ``weights`` [S] above 0.
+    """
+
+    units: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    scale: float
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """B users' channels and segments in one space, on a device; segments are numbered user by user, channel by channel.
+
+    ``segment_units`` int32 [S, 2], ``segment_weights`` float32 [S], ``channel_segments`` int32 [C + 1],
+    ``channel_scales`` float32 [C], ``user_channels`` int32 [B + 1].
+    """
+
+    segment_units: torch.Tensor
+    segment_weights: torch.Tensor
+    channel_segments: torch.Tensor
+    channel_scales: torch.Tensor
+    user_channels: torch.Tensor
+    method: str
+    temperature: float
+
+    @staticmethod
+    def of(users: Sequence[Sequence[Channel]], method: str, temperature: float, device: torch.device) -> Hierarchy:
+        """Of each user's channels; ``temperature`` is on the scale of unit scores. Raises ValueError as ``check``."""
+        channels = [channel for user in users for channel in user]
+        for channel in channels:
+            check(channel.weights, method)
+        units = np.concatenate([np.empty((0, 2)), *(channel.units for channel in channels)]).astype(np.int32)
+        weights = np.concatenate([np.empty(0), *(channel.weights for channel in channels)]).astype(np.float32)
+        ends = np.cumsum([len(channel.weights) for channel in channels])
+        arrays = (
+            units,
+            weights,
+            np.concatenate([[0], ends]).astype(np.int32),
+            np.array([channel.scale for channel in channels], dtype=np.float32),
+            np.concatenate([[0], np.cumsum([len(user) for user in users])]).astype(np.int32),
+        )
+        there = upload(device, *arrays)
+        return Hierarchy(there[0], there[1], there[2], there[3], there[4], method, temperature)
+
+
+def aggregate(
+    units: torch.Tensor,
+    hierarchy: Hierarchy,
+    counts: torch.Tensor,
+    scores: torch.Tensor,
+    add: bool = False,
+    segment_scores: torch.Tensor | None = None,
+) -> None:
+    """Aggregate ``units`` float32 [G, n] into ``scores`` float32 [B, n], which is written, or added to with ``add``.
+
+    ``counts`` int64 [B]: how many of the n columns are candidates of each user; the rest becomes -inf.
+    ``segment_scores`` float32 [S, n], if any, gets the segments' scores. Nothing is allocated.
+    """
+    users, width = scores.shape
+    if not users or not width:
+        return
+    segments = scores if segment_scores is None else segment_scores
+    kernels.aggregate[(-(-width // BLOCK), users)](
+        units, hierarchy.segment_units, hierarchy.segment_weights, hierarchy.channel_segments, hierarchy.channel_scales,
+        hierarchy.user_channels, counts, scores, segments, hierarchy.temperature, units.stride(0), scores.stride(0),
+        segments.stride(0), width, SOFTMAX=hierarchy.method == "softmax", ADD=add, SEGMENTS=segment_scores is not None,
+        BLOCK=BLOCK, num_warps=4, enable_fp_fusion=True,
+    )  # fmt: skip
+
+
+def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k best of every row of ``scores`` float32 [B, n]: positions int64 [B, k] and scores, best first.
+
+    Of equal scores the earlier position wins, as in ``maxsim.topk``; what is -inf has position -1. Fewer than k where n
+    is. A score and its position become one integer, since ``torch.topk`` orders equal numbers as it likes.
+    """
+    if scores.shape[1] > _LAST_POSITION:
+        raise ValueError(f"{scores.shape[1]:,} scores a user: at most {_LAST_POSITION:,} can be ranked")
+    bits = (scores + 0.0).view(torch.int32)  # -0.0 becomes 0.0, which it equals
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(torch.int64)
+    position = torch.arange(scores.shape[1], device=scores.device)
+    keys = (ordered << 32) | (_LAST_POSITION - position)
+    best, _ = torch.topk(keys, min(k, scores.shape[1]), dim=1)
+    positions = _LAST_POSITION - (best & _LAST_POSITION)
+    found = scores.gather(1, positions)
+    return torch.where(found == float("-inf"), -1, positions), found
