@@ -33,8 +33,8 @@ class Arrivals:
     Args:
         kind: ``poisson`` and ``constant``: ``rate`` throughout. ``step``: from half of the duration on ``peak``.
             ``spike``: ``peak`` in the tenth in the middle. ``diurnal``: one day, from ``rate`` (night) by a cosine to
-            ``peak`` (noon) and back. ``replay``: the times of the workload's own events, compressed to the mean
-            ``rate``.
+            ``peak`` (noon) and back. ``replay``: the times of the workload's own events, as many as the run sends at
+            ``rate``, compressed to its duration.
         rate: Requests a second.
         peak: Requests a second, for the three kinds that have one.
     """

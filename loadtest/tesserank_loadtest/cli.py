@@ -23,6 +23,7 @@ from rich.console import Console
 from tesserank.errors import ConfigError
 from tesserank.paths import BUILD
 from tesserank_loadtest import options
+from tesserank_loadtest.arrivals import Arrivals
 from tesserank_loadtest.compare import compare, unlike
 from tesserank_loadtest.generator import WEB_HOST, Start
 from tesserank_loadtest.knee import Knee, find_knee
@@ -31,6 +32,7 @@ from tesserank_loadtest.report import number
 from tesserank_loadtest.reports import Reports
 from tesserank_loadtest.result import exit_status, load_result
 from tesserank_loadtest.run import run_plan
+from tesserank_loadtest.schedule import planned_times
 from tesserank_loadtest.slo import Slo
 from tesserank_loadtest.summary import difference_table, show, sweep_table
 from tesserank_loadtest.target import Target, started_or_running
@@ -93,7 +95,9 @@ def _load(console: Console, args: argparse.Namespace, work: Callable[[Bench, arg
     options.check(args, protocols)
     workload_options = options.workload(args)
     workload = load_workload(workload_options)  # what cannot be used must not cost the start of a server
-    options.plan(args, dict.fromkeys(protocols, ""), workload_options)
+    first = options.plan(args, dict.fromkeys(protocols, ""), workload_options)
+    if first.arrivals is not None:
+        planned_times(first, workload)
     folder = _new_folder(args.out)
     server_log = Reports(folder).server_log
     with _sigterm_as_ctrl_c(), _announced(console, folder):
@@ -138,12 +142,11 @@ def _sweep(bench: Bench, args: argparse.Namespace) -> int:
 
 def _knee(bench: Bench, args: argparse.Namespace) -> int:
     """0 when a highest rate was found; 1 when even the lowest misses the SLO; 3 when the generator set the limit."""
-    if bench.plan.arrivals is None or bench.plan.arrivals.peak is not None:
-        raise ConfigError(f"knee searches one rate: --arrivals {args.arrivals} has several")
-    arrivals, results = bench.plan.arrivals, {}
+    results = {}
 
     def meets(rate: float) -> bool:
-        result = bench.run(replace(bench.plan, arrivals=replace(arrivals, rate=rate)), f"rate-{rate:.6g}")
+        plan = replace(bench.plan, arrivals=Arrivals(args.arrivals, rate))
+        result = bench.run(plan, f"rate-{rate:.6g}")
         results[f"{rate:.6g}"] = result
         bench.console.print(f"{rate:,.6g}/s: {('meets', 'misses', '', 'invalid')[exit_status(result)]} {bench.slo}")
         return exit_status(result) == 0

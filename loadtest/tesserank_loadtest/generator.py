@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -67,7 +68,7 @@ def locust_command(plan: Plan, start: Start) -> list[str]:
     command = [sys.executable, "-m", "locust", "--locustfile", str(LOCUSTFILE), "--host", ", ".join(plan.urls.values())]
     command += ["--users", str(users), "--spawn-rate", f"{start.spawn_rate or users:g}"]
     # Requests under way at the end are awaited: to drop them would drop the slowest.
-    command += ["--stop-timeout", f"{plan.timeout_s:g}"]
+    command += ["--stop-timeout", str(math.ceil(plan.timeout_s))]  # Locust takes whole seconds
     # Failed requests are a result, told by the reports; the exit status tells of Locust itself.
     command += ["--exit-code-on-error", "0"]
     if plan.processes > 1:

@@ -6,6 +6,8 @@ different processes are merged without loss. (Locust's own rounds to whole milli
 
 from __future__ import annotations
 
+import math
+
 from hdrh.histogram import HdrHistogram
 
 LONGEST_US = 3_600_000_000  # one hour: more than any deadline
@@ -19,7 +21,7 @@ class Histogram:
         self._hdr = HdrHistogram(1, LONGEST_US, digits)
 
     def record(self, seconds: float) -> None:
-        """Count one duration. Raises ValueError beyond an hour."""
+        """Count one duration. Raises ValueError for one that is much beyond an hour."""
         # A duration below a microsecond counts as one: the histogram has no zero to take a logarithm of.
         if not self._hdr.record_value(max(1, round(seconds * 1e6))):
             raise ValueError(f"a duration of {seconds:g} s: at most {LONGEST_US / 1e6:g} s can be recorded")
@@ -41,7 +43,11 @@ class Histogram:
 
     def percentile_ms(self, percent: float) -> float | None:
         """The smallest recorded value that ``percent`` % of all do not exceed."""
-        return self._hdr.get_value_at_percentile(percent) / 1e3 if self.count else None
+        if not self.count:
+            return None
+        # HdrHistogram rounds the rank to the nearest, so that one in a few could be below it: it is asked for the rank.
+        rank = math.ceil(round(percent / 100 * self.count, 6))
+        return self._hdr.get_value_at_percentile(100.0 * rank / self.count) / 1e3
 
     def count_within(self, milliseconds: float) -> int:
         """How many took at most ``milliseconds``."""

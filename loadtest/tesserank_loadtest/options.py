@@ -153,6 +153,8 @@ def check(args: argparse.Namespace, wanted: Sequence[Protocol]) -> None:
         raise ConfigError("--ui shows one run: give one number of --users or one --rate")
     if knee and args.low >= args.high:
         raise ConfigError(f"--low {args.low:g} is not below --high {args.high:g}")
+    if knee and args.peak is not None:
+        raise ConfigError(f"knee searches one rate: --arrivals {args.arrivals} has several")
 
 
 def plan(args: argparse.Namespace, urls: Mapping[Protocol, str], requests: WorkloadOptions) -> Plan:

@@ -60,4 +60,4 @@ def _planned(plan: Plan, workload: Workload) -> int | None:
 
 def _notes(plan: Plan, workload: Workload) -> list[str]:
     factor = compression(plan, workload)
-    return [] if factor is None else [f"the log's time was compressed {factor:,.1f} times"]
+    return [] if factor is None else [f"the events' time was compressed {factor:,.1f} times"]

@@ -31,27 +31,29 @@ class Slot(NamedTuple):
 def planned_times(plan: Plan, workload: Workload) -> Times:
     """Send times of all requests of an open loop, in seconds from the start, ascending.
 
-    Raises ConfigError for a plan without arrivals, and for a replay of a log without times.
+    Raises ConfigError for a plan without arrivals, and for a replay of a log that has no times or is too short.
     """
     if plan.arrivals is None:
         raise ConfigError("a closed loop has no send times: give a --rate")
     if plan.arrivals.kind != "replay":
         return send_times(plan.arrivals, plan.duration_s, plan.workload.seed)
-    times, _ = replayed_times(_timestamps(workload), plan.arrivals.rate)
+    times, _ = replayed_times(_timestamps(plan, workload), plan.arrivals.rate)
     return times[times < plan.duration_s]
 
 
 def compression(plan: Plan, workload: Workload) -> float | None:
-    """How many seconds of the log pass in one of the run; None where no log's times are replayed."""
+    """How many seconds of the events' time pass in one of the run; None where it is not replayed."""
     if plan.arrivals is None or plan.arrivals.kind != "replay":
         return None
-    return replayed_times(_timestamps(workload), plan.arrivals.rate)[1]
+    return replayed_times(_timestamps(plan, workload), plan.arrivals.rate)[1]
 
 
-def _timestamps(workload: Workload) -> Times:
-    stamps = [turn.timestamp for turn in workload.lap()]
+def _timestamps(plan: Plan, workload: Workload) -> Times:
+    """Of as many turns as the rate sends in the run's time."""
+    count = int(plan.arrivals.rate * plan.duration_s) if plan.arrivals is not None else 0
+    stamps = [turn.timestamp for turn in workload.stretch(count)]
     if None in stamps:
-        raise ConfigError("the log's events have no timestamps to replay: give --arrivals poisson")
+        raise ConfigError("the events have no timestamps to replay: give --arrivals poisson")
     return np.array(stamps, dtype=np.float64)
 
 

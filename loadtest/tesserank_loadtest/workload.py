@@ -84,11 +84,16 @@ class Workload:
         while True:
             yield from self._lap(numbers)
 
-    def lap(self) -> list[Turn]:
-        """The turns of a log until its end. Raises ConfigError where there is no log: made-up events do not end."""
-        if not self._log:
-            raise ConfigError("made-up events have no end: give a log with --events")
-        return list(self._lap(itertools.count()))
+    def stretch(self, count: int) -> list[Turn]:
+        """The first ``count`` turns. Raises ConfigError when a log has fewer: its time does not begin again."""
+        turns = self._lap(itertools.count()) if self._log and not self._options.zero_hit else self.turns()
+        first = list(itertools.islice(turns, count))
+        if len(first) < count:
+            raise ConfigError(
+                f"{count:,} requests to replay, but the log has {len(first):,} after its past: give a lower --rate, a "
+                "shorter --duration or a smaller past_share"
+            )
+        return first
 
     def recommend(self, turn: Turn) -> Request:
         """What is asked of ``recommend``."""
