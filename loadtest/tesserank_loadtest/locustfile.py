@@ -62,6 +62,7 @@ class Run:
         self.waiting_for = 1 if PLAN.arrivals else 0  # the dispatcher, or requests of a closed loop
         self.dispatched = False
         self._environment = environment
+        self._start_at = start_at
         self._recorder = new_recorder()
         self._cpu = time.process_time()
         self._began = time.perf_counter()
@@ -69,6 +70,7 @@ class Run:
     def report(self) -> Recorder:
         """What was counted since the last report."""
         counted, self._recorder = self._recorder, new_recorder()
+        counted.started_at = self._start_at
         counted.cpu[str(os.getpid())] = (time.process_time() - self._cpu) / max(1e-9, time.perf_counter() - self._began)
         return counted
 

@@ -101,6 +101,7 @@ class Recorder:
         dropped: Arrivals that were not sent, because too many requests were on their way.
         warmup: Requests that were sent, and not counted, before ``warmup_s``.
         last_done: When the last answer came, in seconds from the start of the run.
+        started_at: The start of the run, in Unix seconds.
         cpu: By process of the generator, CPU seconds a second.
     """
 
@@ -113,6 +114,7 @@ class Recorder:
         self.dropped = 0
         self.warmup = 0
         self.last_done = 0.0
+        self.started_at = 0.0
         self.cpu: dict[str, float] = {}
 
     def add(self, sample: Sample) -> None:
@@ -146,6 +148,7 @@ class Recorder:
         self.dropped += other.dropped
         self.warmup += other.warmup
         self.last_done = max(self.last_done, other.last_done)
+        self.started_at = max(self.started_at, other.started_at)
         self.cpu |= other.cpu
 
     def _interval(self, at: float) -> Interval:
@@ -162,6 +165,7 @@ class Recorder:
             "dropped": self.dropped,
             "warmup": self.warmup,
             "last_done": self.last_done,
+            "started_at": self.started_at,
             "cpu": self.cpu,
         }
 
@@ -173,7 +177,8 @@ class Recorder:
         recorder.intervals = {int(number): _interval_from_dict(v) for number, v in fields["intervals"].items()}
         recorder.lag = Histogram.decode(fields["lag"])
         recorder.dropped, recorder.warmup = fields["dropped"], fields["warmup"]
-        recorder.last_done, recorder.cpu = fields["last_done"], dict(fields["cpu"])
+        recorder.last_done, recorder.started_at = fields["last_done"], fields["started_at"]
+        recorder.cpu = dict(fields["cpu"])
         return recorder
 
 

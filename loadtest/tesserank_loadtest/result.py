@@ -52,6 +52,7 @@ def build_result(
         "plan": json.loads(json.dumps(asdict(plan), default=str)),
         "conditions": _conditions(),
         "seconds": seconds,
+        "last_answer_at": recorder.started_at + recorder.last_done,
         "figures": figures,
         "generator": generator | {"warmup": recorder.warmup, "cpu_of_processes": sorted(recorder.cpu.values())},
         "server": server,
