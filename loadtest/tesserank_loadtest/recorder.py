@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -108,8 +108,9 @@ class Recorder:
     def __init__(self, interval_s: float = 1.0, warmup_s: float = 0.0) -> None:
         self.interval_s = interval_s
         self.warmup_s = warmup_s
-        self.endpoints: dict[str, Endpoint] = {}
-        self.intervals: dict[int, Interval] = {}
+        # Made when they are needed and not in every request: a histogram takes as long to make as a request to count.
+        self.endpoints: defaultdict[str, Endpoint] = defaultdict(Endpoint)
+        self.intervals: defaultdict[int, Interval] = defaultdict(Interval)
         self.lag = Histogram()
         self.dropped = 0
         self.warmup = 0
@@ -122,7 +123,7 @@ class Recorder:
         if sample.intended < self.warmup_s:
             self.warmup += 1
             return
-        self.endpoints.setdefault(sample.endpoint, Endpoint()).add(sample)
+        self.endpoints[sample.endpoint].add(sample)
         self.lag.record(sample.sent - sample.intended)
         self.last_done = max(self.last_done, sample.done)
         interval = self._interval(sample.intended)
@@ -141,9 +142,9 @@ class Recorder:
     def merge(self, other: Recorder) -> None:
         """Add all of ``other``, which counted in the same intervals."""
         for name, endpoint in other.endpoints.items():
-            self.endpoints.setdefault(name, Endpoint()).merge(endpoint)
+            self.endpoints[name].merge(endpoint)
         for number, interval in other.intervals.items():
-            self.intervals.setdefault(number, Interval()).merge(interval)
+            self.intervals[number].merge(interval)
         self.lag.merge(other.lag)
         self.dropped += other.dropped
         self.warmup += other.warmup
@@ -152,7 +153,7 @@ class Recorder:
         self.cpu |= other.cpu
 
     def _interval(self, at: float) -> Interval:
-        return self.intervals.setdefault(int((at - self.warmup_s) // self.interval_s), Interval())
+        return self.intervals[int((at - self.warmup_s) // self.interval_s)]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON and Locust's messages carry it; ``from_dict`` reads it."""
@@ -173,8 +174,8 @@ class Recorder:
     def from_dict(cls, fields: Mapping[str, Any]) -> Recorder:
         """The recorder that ``to_dict`` wrote."""
         recorder = cls(fields["interval_s"], fields["warmup_s"])
-        recorder.endpoints = {name: _endpoint_from_dict(value) for name, value in fields["endpoints"].items()}
-        recorder.intervals = {int(number): _interval_from_dict(v) for number, v in fields["intervals"].items()}
+        recorder.endpoints.update({name: _endpoint_from_dict(value) for name, value in fields["endpoints"].items()})
+        recorder.intervals.update({int(at): _interval_from_dict(value) for at, value in fields["intervals"].items()})
         recorder.lag = Histogram.decode(fields["lag"])
         recorder.dropped, recorder.warmup = fields["dropped"], fields["warmup"]
         recorder.last_done, recorder.started_at = fields["last_done"], fields["started_at"]
