@@ -47,7 +47,7 @@ class Histogram:
             return None
         # HdrHistogram rounds the rank to the nearest, so that one in a few could be below it: it is asked for the rank.
         rank = math.ceil(round(percent / 100 * self.count, 6))
-        return self._hdr.get_value_at_percentile(100.0 * rank / self.count) / 1e3
+        return float(self._hdr.get_value_at_percentile(100.0 * rank / self.count)) / 1e3
 
     def count_within(self, milliseconds: float) -> int:
         """How many took at most ``milliseconds``."""
