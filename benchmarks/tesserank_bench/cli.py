@@ -32,6 +32,7 @@ BENCHMARKS = {
     "catalogue": Benchmark("tesserank_bench.catalogue.command", "searching 100,000 items: pruned against exhaustive"),
     "index": Benchmark("tesserank_bench.index.command", "bytes of an item against agreement with fp32 vectors"),
     "gpu": Benchmark("tesserank_bench.gpu.command", "MaxSim on an NVIDIA GPU: ceilings, our kernels, other libraries"),
+    "loadtest": Benchmark("tesserank_bench.loadtest", "what load one process of the load test can make"),
     "real-input": Benchmark("tesserank_bench.real_input", "real catalogues: served rankings against the reference"),
 }
 

@@ -1,4 +1,4 @@
-"""Real histories for the requests, from an event log: CSV or JSON Lines, also with gzip."""
+"""Real events for the requests, from a log: CSV or JSON Lines, also with gzip."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from tesserank.errors import DataError
-from tesserank_client import Event
+from tesserank_loadtest.behaviour import Act
 
 USER, ITEM, TIMESTAMP, KIND = "user_id", "item_id", "timestamp", "kind"
 FORMATS = (".csv", ".jsonl")
 
-History = tuple[Event, ...]
 
-
-def read_histories(path: Path, known_items: Collection[str]) -> tuple[History, ...]:
-    """The users' histories, oldest event first, in the order of the users' first known event in the file.
+def read_acts(path: Path, known_items: Collection[str]) -> tuple[Act, ...]:
+    """All events of the file by time; those of one time, and those without, in the file's order.
 
     Fields: ``user_id`` and ``item_id``; ``timestamp`` (Unix seconds) and ``kind`` where there are any. Events of other
     items than ``known_items`` are left out, as the export leaves them out.
@@ -29,20 +27,19 @@ def read_histories(path: Path, known_items: Collection[str]) -> tuple[History, .
     Raises:
         DataError: The file cannot be read, a field is missing or unusable, or no event is left.
     """
-    histories: dict[str, list[Event]] = {}
+    acts: list[Act] = []
     events, timed = 0, 0
     for line, row in _rows(path):
-        event = _parse(row, f"{path}, row {line}")
+        act = _parse(row, f"{path}, row {line}")
         events += 1
-        timed += event.timestamp is not None
+        timed += act.timestamp is not None
         if 0 < timed < events:
             raise DataError(f"{path}, row {line}: some events have a {TIMESTAMP!r} and some have none")
-        if event.item_id in known_items:
-            histories.setdefault(str(row[USER]), []).append(event)
-    if not histories:
+        if act.item in known_items:
+            acts.append(act)
+    if not acts:
         raise DataError(f"none of the {events:,} events of {path} names an item of the catalogue: is it another one's?")
-    # stable: events of one time keep the file's order
-    return tuple(tuple(sorted(history, key=lambda event: event.timestamp or 0)) for history in histories.values())
+    return tuple(sorted(acts, key=lambda act: act.timestamp or 0.0))  # stable
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -64,14 +61,15 @@ def _open(path: Path) -> IO[str]:
     return path.open(encoding="utf-8", newline="")
 
 
-def _parse(row: Mapping[str, Any], where: str) -> Event:
+def _parse(row: Mapping[str, Any], where: str) -> Act:
     if not isinstance(row, Mapping):
         raise DataError(f"{where}: {row!r} is not an object")
     for field in (USER, ITEM):
         if row.get(field) in (None, ""):
             raise DataError(f"{where}: no {field!r} among its fields {', '.join(map(str, row))}")
     kind = row.get(KIND)
-    return Event(str(row[ITEM]), _seconds(row.get(TIMESTAMP), where), None if kind in (None, "") else str(kind))
+    moment = _seconds(row.get(TIMESTAMP), where)
+    return Act(str(row[USER]), str(row[ITEM]), moment, None if kind in (None, "") else str(kind))
 
 
 def _seconds(value: Any, where: str) -> int | None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from typing import Literal
 
 from tesserank.limits import Limits
-
-CATALOGUE: Literal["catalogue"] = "catalogue"
+from tesserank_loadtest.scenario import CATALOGUE
 
 MAXIMUM_USERS = 10_000  # more greenlets than one process can keep busy
+MAXIMUM_RATE = 100_000.0  # requests a second
 MAXIMUM_SECONDS = 86_400
 
 
@@ -41,17 +40,25 @@ def _real(lowest: float, highest: float) -> Callable[[str], float]:
     return parse
 
 
-users = _integer(1, MAXIMUM_USERS)
+_user_count = _integer(1, MAXIMUM_USERS)
+processes = _integer(1, 64)
 seconds = _integer(1, MAXIMUM_SECONDS)
 port = _integer(1, 65_535)
 positive = _integer(1, 2**31 - 1)
 events = _integer(1, Limits().max_history_events)
 seed = _integer(0, 2**63 - 1)
-rate = _real(0.01, MAXIMUM_USERS)
+rate = _real(0.01, MAXIMUM_RATE)
 timeout = _real(0.001, MAXIMUM_SECONDS)
-ratio = _real(0.0, 1.0)
+ratio = _real(0.0, 10.0)
+warmup = _real(0.0, MAXIMUM_SECONDS)
+precision = _real(0.005, 1.0)
 
 
-def candidates(text: str) -> int | Literal["catalogue"]:
+def users(text: str) -> tuple[int, ...]:
+    """Numbers of users, one or several with commas: a sweep."""
+    return tuple(_user_count(part) for part in text.split(","))
+
+
+def candidates(text: str) -> int | str:
     """A number of candidates, or the word for all items."""
     return CATALOGUE if text == CATALOGUE else positive(text)

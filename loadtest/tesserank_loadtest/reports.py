@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-LOCUST = "locust"
-
 
 @dataclass(frozen=True)
 class Reports:
-    """What a run leaves in its folder ``root``; Locust puts its CSV files at ``csv_prefix``."""
+    """What a run leaves in its folder ``root``."""
 
     root: Path
 
@@ -19,28 +17,34 @@ class Reports:
         return self.root / "plan.json"
 
     @property
+    def recorder(self) -> Path:
+        """What Locust's processes counted."""
+        return self.root / "counted.json"
+
+    @property
+    def server(self) -> Path:
+        """What the server's metrics and processes said, a line a second."""
+        return self.root / "server.jsonl"
+
+    @property
+    def result(self) -> Path:
+        return self.root / "result.json"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures.csv"
+
+    @property
+    def intervals(self) -> Path:
+        return self.root / "intervals.csv"
+
+    @property
     def html(self) -> Path:
         return self.root / "report.html"
 
     @property
-    def csv_prefix(self) -> Path:
-        return self.root / LOCUST
-
-    @property
-    def requests(self) -> Path:
-        return self.root / f"{LOCUST}_stats.csv"
-
-    @property
-    def failures(self) -> Path:
-        return self.root / f"{LOCUST}_failures.csv"
-
-    @property
-    def exceptions(self) -> Path:
-        return self.root / f"{LOCUST}_exceptions.csv"
-
-    @property
     def locust_log(self) -> Path:
-        return self.root / f"{LOCUST}.log"
+        return self.root / "locust.log"
 
     @property
     def server_log(self) -> Path:

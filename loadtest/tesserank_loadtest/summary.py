@@ -1,127 +1,77 @@
-"""What a run came to: read from Locust's CSV files, judged, and printed as a table."""
+"""A result for the terminal: figures, errors and verdicts."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tesserank_loadtest.errors import LoadTestError
-from tesserank_loadtest.reports import Reports
+from tesserank_loadtest.compare import Difference
+from tesserank_loadtest.report import number, sentences
+from tesserank_loadtest.result import ALL
 
-# Locust's histogram: no percentile is finer than this.
-PRECISION_NOTE = (
-    "percentiles as Locust keeps them: whole milliseconds, from 100 ms on two digits; failed requests count"
-)
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """One kind of request over one protocol. Latencies in milliseconds; ``requests`` includes the failed ones."""
-
-    protocol: str
-    name: str
-    requests: int
-    failures: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-    requests_per_s: float
+COLUMNS = {
+    "requests": "requests",
+    "failed": "failed",
+    "throughput_per_s": "req/s",
+    "p50_ms": "p50 ms",
+    "p95_ms": "p95 ms",
+    "p99_ms": "p99 ms",
+    "p999_ms": "p99.9 ms",
+}
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A kind of error, and how often it came."""
-
-    protocol: str
-    name: str
-    error: str
-    count: int
-
-
-@dataclass(frozen=True)
-class Summary:
-    """All that a run measured."""
-
-    endpoints: tuple[Endpoint, ...]
-    failures: tuple[Failure, ...]
-
-    @property
-    def requests(self) -> int:
-        """Requests sent, failed or not."""
-        return sum(endpoint.requests for endpoint in self.endpoints)
-
-    @property
-    def failed(self) -> int:
-        """Requests that failed."""
-        return sum(endpoint.failures for endpoint in self.endpoints)
-
-    @property
-    def error_ratio(self) -> float:
-        """Failed requests by all requests; 0 when there were none."""
-        return self.failed / self.requests if self.requests else 0.0
+def show(console: Console, result: Mapping[str, Any]) -> None:
+    """Print what a run found."""
+    for table in tables(result):
+        console.print(table)
+    for good, text in sentences(result):
+        console.print(escape(text) if good else f"[bold red]{escape(text)}[/]")
+    for note in result["notes"]:
+        console.print(f"note: {escape(note)}")
 
 
-def read_summary(reports: Reports) -> Summary:
-    """The summary of a run that has ended.
-
-    Raises:
-        LoadTestError: A file is missing or not as Locust writes it, or the users' own code failed during the run.
-    """
-    if exceptions := _rows(reports.exceptions):
-        first = exceptions[0].get("Message", "")
-        raise LoadTestError(f"the users' own code failed, first with {first!r}: see {reports.locust_log}")
-    try:
-        endpoints = tuple(_endpoint(row) for row in _rows(reports.requests) if row["Name"] != "Aggregated")
-        failures = tuple(
-            Failure(row["Method"], row["Name"], row["Error"], int(row["Occurrences"]))
-            for row in _rows(reports.failures)
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise LoadTestError(f"{reports.root} holds no CSV files as Locust writes them: {error!r}") from error
-    return Summary(endpoints, failures)
+def tables(result: Mapping[str, Any]) -> list[Table]:
+    """The endpoints and, if there were any, the errors."""
+    figures = _table("", *COLUMNS.values())
+    for name, row in result["figures"].items():
+        figures.add_row(name, *(number(row[column]) for column in COLUMNS))
+    if not result["errors"]:
+        return [figures]
+    errors = _table("", "failed", "error")
+    for each in result["errors"]:
+        errors.add_row(each["endpoint"], number(each["count"]), escape(f"{each['error']} (first: {each['first']})"))
+    return [figures, errors]
 
 
-def tables(summary: Summary) -> Sequence[Table]:
-    """The endpoints and, if there were any, the failures."""
-    endpoints = Table(box=SIMPLE_HEAD, pad_edge=False, caption=PRECISION_NOTE, caption_justify="left")
-    for column in ("protocol", "request", "requests", "failed", "p50 ms", "p95 ms", "p99 ms", "req/s"):
-        endpoints.add_column(column, justify="left" if column in ("protocol", "request") else "right")
-    for row in summary.endpoints:
-        latencies = (f"{value:.0f}" for value in (row.p50_ms, row.p95_ms, row.p99_ms))
-        failed = f"[bold red]{row.failures:,}[/]" if row.failures else "0"
-        endpoints.add_row(row.protocol, row.name, f"{row.requests:,}", failed, *latencies, f"{row.requests_per_s:.1f}")
-    if not summary.failures:
-        return [endpoints]
-    failures = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("protocol", "request", "failed", "error"):
-        failures.add_column(column, justify="right" if column == "failed" else "left", overflow="fold")
-    for failure in summary.failures:
-        failures.add_row(failure.protocol, failure.name, f"{failure.count:,}", escape(failure.error))
-    return [endpoints, failures]
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        left = column in ("", "error")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
+    return table
 
 
-def _endpoint(row: dict[str, str]) -> Endpoint:
-    return Endpoint(
-        protocol=row["Type"],
-        name=row["Name"],
-        requests=int(row["Request Count"]),
-        failures=int(row["Failure Count"]),
-        p50_ms=float(row["50%"]),
-        p95_ms=float(row["95%"]),
-        p99_ms=float(row["99%"]),
-        requests_per_s=float(row["Requests/s"]),
-    )
+def sweep_table(what: str, results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """All endpoints together, a line a run."""
+    table = _table(what, *COLUMNS.values(), "verdict")
+    for name, result in results.items():
+        verdicts = result["verdicts"]
+        verdict = "invalid" if not verdicts["valid"] else "met" if verdicts["slo"]["met"] else "missed"
+        table.add_row(name, *(number(result["figures"][ALL][column]) for column in COLUMNS), verdict)
+    return table
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LoadTestError(f"cannot read what Locust measured from {path}: {error}") from error
+def difference_table(differences: Sequence[Difference]) -> Table:
+    """What two results have in common."""
+    table = _table("", "figure", "unit", "before", "after", "change")
+    for each in differences:
+        change = "–" if each.change is None else f"{each.change:+.1%}"
+        style = "bold red" if each.worse else None
+        cells = (each.endpoint, each.metric.name, each.metric.unit, number(each.before), number(each.after), change)
+        table.add_row(*cells, style=style)
+    return table

@@ -4,27 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tesserank.errors import ConfigError, ServerError
 from tesserank.server import TritonServer
-from tesserank.server.ports import is_loopback
+from tesserank.server.ports import METRICS_PORT, is_loopback
 from tesserank_client import Client, TesserankClientError
+from tesserank_loadtest.monitor import listener, read_counters
 from tesserank_loadtest.plan import Protocol
 
 DEFAULT_URLS: Mapping[Protocol, str] = {"grpc": "127.0.0.1:8001", "http": "127.0.0.1:8000"}
+DEFAULT_METRICS = f"http://127.0.0.1:{METRICS_PORT}/metrics"
 READY_TIMEOUT_S = 3.0
 
 Urls = Mapping[Protocol, str]
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Target:
+    """A server that is ready: the endpoint of each protocol (``host:port``), its metrics page and its first process.
+
+    ``metrics_url`` is None where none is known, ``pid`` where the process is not to be seen from here.
+    """
+
+    urls: Urls
+    metrics_url: str | None
+    pid: int | None
+
+    def unmeasured(self) -> list[str]:
+        """What a reader should know of figures that are missing."""
+        notes = []
+        if read_counters(self.metrics_url) is None:
+            where = f"at {self.metrics_url}" if self.metrics_url else "named (--metrics-url)"
+            notes.append(
+                f"no metrics page {where}: stages, batch sizes, cache and padding of the server are not measured"
+            )
+        if self.pid is None:
+            notes.append("the server's process is not to be seen from here: its CPU and memory are not measured")
+        return notes
+
+
 @contextmanager
 def started_or_running(
-    named: Urls, protocols: Sequence[Protocol], repository: Path, log_file: Path, say: Say
-) -> Iterator[Urls]:
-    """The endpoint of each protocol, as ``host:port``, of a server that is ready.
+    named: Urls,
+    metrics_url: str | None,
+    protocols: Sequence[Protocol],
+    repository: Path,
+    log_file: Path,
+    say: Say,
+) -> Iterator[Target]:
+    """A server that is ready.
 
     Endpoints that are ``named`` must be ready. Without any, the server at the usual ports is taken and, when none
     answers there, one is started on ``repository`` at free ports and stopped at the end of the context.
@@ -34,21 +66,27 @@ def started_or_running(
     """
     if named:
         _check_ready(named)
-        yield named
+        yield _running(named, metrics_url)
         return
     usual = {protocol: DEFAULT_URLS[protocol] for protocol in protocols}
     if any(_is_ready(protocol, url) for protocol, url in usual.items()):
         _check_ready(usual)
         say(f"found a server at {', '.join(usual.values())}")
-        yield usual
+        yield _running(usual, metrics_url or DEFAULT_METRICS)
         return
     with _configure(repository, log_file, usual) as server:
         say(f"no server runs, so one was started on {repository}")
         server.wait_answering()
         own: Urls = {"grpc": server.urls.grpc, "http": server.urls.http.removeprefix("http://")}
-        yield {protocol: own[protocol] for protocol in protocols}
+        yield Target({protocol: own[protocol] for protocol in protocols}, server.urls.metrics, server.pid)
         if server.returncode is not None:
             raise server.failure()
+
+
+def _running(urls: Urls, metrics_url: str | None) -> Target:
+    address = urlsplit(f"//{next(iter(urls.values()))}")
+    here = address.hostname is not None and address.port is not None and is_loopback(address.hostname)
+    return Target(urls, metrics_url, listener(address.port) if here and address.port else None)
 
 
 def check_url(option: str, url: str, *, allow_remote: bool) -> str:

@@ -1,28 +1,32 @@
-"""The requests of a run. The j-th request of the i-th user of a kind depends on the options and nothing else."""
+"""The requests of a run, in one sequence: users act one after the other, and ask before they act.
+
+The j-th request depends on the options and nothing else. What is cached when it is sent follows from what was sent
+before: a user who comes back brings segments that are known, a new event or query one that may not be.
+"""
 
 from __future__ import annotations
 
-import math
-import zlib
+import itertools
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from tesserank.errors import ConfigError, DataError
 from tesserank_client import Event, Request
-from tesserank_loadtest.event_log import History, read_histories
+from tesserank_loadtest.behaviour import Act, Zipf, synthetic_acts
+from tesserank_loadtest.event_log import read_acts
 from tesserank_loadtest.items import read_item_ids, read_lines
 from tesserank_loadtest.plan import WorkloadOptions
 
-ZIPF_EXPONENT = 1.0  # of an item's popularity by its rank, as in most catalogues
-# Gaps between events: half below ten minutes, so in one session, and a tail of days between sessions.
-GAP_MEDIAN_S = 600.0
-GAP_SIGMA = 2.5
-LAST_EVENT = 1_700_000_000  # Unix seconds; fixed, or two runs would not send the same
-# What the cross-encoder reads: the index has no texts, and its cost depends on their length alone.
+# Of made-up queries, and of what the cross-encoder reads: the index has no texts, and its cost depends on length alone.
 WORDS = ("soft", "daily", "blue", "cotton", "classic", "large", "night", "cream", "red", "leather", "long", "story")
 WORDS_OF_ITEM = (6, 18)  # fewest and most
+NEW_SESSION_S = 86_400  # between the events of a zero-hit history: every event a session of its own
+
+History = tuple[Event, ...]
 
 
 @dataclass(frozen=True)
@@ -33,87 +37,126 @@ class CrossEncoderRequest:
     candidate_texts: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Turn:
+    """A user's moment to ask: the number of the request (from 0), what the user did so far, and when this happens."""
+
+    number: int
+    history: History
+    query: str | None
+    timestamp: float | None
+
+
 class Workload:
-    """Endless streams of requests, one for each user of a run.
+    """All requests of a run.
 
     Args:
         options: What is requested; the paths in it are read already.
         item_ids: The catalogue.
-        queries: Texts, of which every request carries one; none sends no text.
-        histories: Real histories; without any they are drawn: popular items, by Zipf's law.
+        queries: Texts, most frequent first; without any they are made up.
+        log: Real events by time; without any they are drawn.
 
     Raises:
         ConfigError: More candidates than items, or more results than candidates.
+        DataError: A log of which nothing is left after its past.
     """
 
     def __init__(
-        self,
-        options: WorkloadOptions,
-        item_ids: Sequence[str],
-        queries: Sequence[str] = (),
-        histories: Sequence[History] = (),
+        self, options: WorkloadOptions, item_ids: Sequence[str], queries: Sequence[str] = (), log: Sequence[Act] = ()
     ) -> None:
         _check_bounds(options, len(item_ids))
         self._options = options
+        self._scenario = options.scenario
         self._item_ids = item_ids
         self._queries = queries
-        self._histories = histories
-        self._by_popularity = np.random.default_rng(options.seed).permutation(len(item_ids))
-        shares = np.arange(1, len(item_ids) + 1, dtype=np.float64) ** -ZIPF_EXPONENT
-        self._cumulative_shares = np.cumsum(shares) / shares.sum()
+        self._log = log
+        self._past = int(len(log) * self._scenario.past_share) if log else self._scenario.sessions.past_events
+        if log and self._past >= len(log):
+            raise DataError(f"past_share = {self._scenario.past_share} leaves none of the log's {len(log):,} events")
+        self._ranks = Zipf(len(queries) or self._scenario.queries.distinct, self._scenario.queries.zipf)
+        self._made_up = lru_cache(maxsize=4096)(self._make_up)
 
-    def recommend_requests(self, kind: str, user: int) -> Iterator[Request]:
-        """What the ``user``-th (from 0) of the users called ``kind`` asks ``recommend``, in order."""
-        rng = self._generator(kind, user)
+    def turns(self) -> Iterator[Turn]:
+        """The users' turns from the beginning, endless: a log that has ended begins again after its past."""
+        numbers = itertools.count()
+        if self._options.zero_hit:
+            yield from map(self._unseen, numbers)
         while True:
-            yield Request(
-                history=self._history(rng),
-                texts=self._queries[int(rng.integers(len(self._queries)))] if self._queries else (),
-                candidates=self._candidates(rng),
-                top_k=self._options.top_k,
-            )
+            yield from self._lap(numbers)
 
-    def cross_encoder_requests(self, kind: str, user: int) -> Iterator[CrossEncoderRequest]:
-        """What the ``user``-th (from 0) of the users called ``kind`` asks ``cross_encoder``, in order.
+    def stretch(self, count: int) -> list[Turn]:
+        """The first ``count`` turns. Raises ConfigError when a log has fewer: its time does not begin again."""
+        turns = self._lap(itertools.count()) if self._log and not self._options.zero_hit else self.turns()
+        first = list(itertools.islice(turns, count))
+        if len(first) < count:
+            raise ConfigError(
+                f"{count:,} requests to replay, but the log has {len(first):,} after its past: give a lower --rate, a "
+                "shorter --duration or a smaller past_share"
+            )
+        return first
+
+    def recommend(self, turn: Turn) -> Request:
+        """What is asked of ``recommend``."""
+        candidates = self._scenario.candidates
+        chosen: tuple[str, ...] | None = None
+        if candidates is not None:
+            rows = self._generator(turn.number).choice(len(self._item_ids), candidates, replace=False, shuffle=False)
+            chosen = tuple([self._item_ids[row] for row in rows.tolist()])
+        return Request(turn.history, turn.query or (), chosen, top_k=self._scenario.top_k)
+
+    def cross_encode(self, turn: Turn) -> CrossEncoderRequest:
+        """What is asked of ``cross_encoder``: as many texts as the history and the candidates have items.
 
         Raises ConfigError for a run without a number of candidates.
         """
-        candidates = self._options.candidates
+        candidates = self._scenario.candidates
         if candidates is None:
             raise ConfigError("the cross-encoder takes a forward pass a candidate: give a number with --candidates")
-        rng = self._generator(kind, user)
+        rng = self._generator(turn.number)
+        history = ". ".join([_text(rng, WORDS_OF_ITEM) for _ in range(max(1, len(turn.history)))])
+        return CrossEncoderRequest(history, tuple([_text(rng, WORDS_OF_ITEM) for _ in range(candidates)]))
+
+    def _generator(self, number: int) -> np.random.Generator:
+        return np.random.default_rng([self._options.seed, 0xCA2D, number])
+
+    def _lap(self, numbers: Iterator[int]) -> Iterator[Turn]:
+        sessions = self._scenario.sessions
+        acts = iter(self._log) if self._log else synthetic_acts(sessions, self._item_ids, self._options.seed)
+        histories: dict[str, deque[Event]] = defaultdict(lambda: deque(maxlen=self._scenario.max_history))
+        queries = self._query_stream()
+        for count, act in enumerate(acts):
+            history = histories[act.user]
+            if count >= self._past:
+                query = next(queries)
+                if history or query:  # who has done nothing yet and says nothing cannot be recommended anything
+                    yield Turn(next(numbers), tuple(history), query, act.timestamp)
+            moment = None if act.timestamp is None else int(act.timestamp)
+            history.append(Event(act.item, moment, act.kind))
+
+    def _query_stream(self) -> Iterator[str | None]:
+        rng = np.random.default_rng([self._options.seed, 0x0E47])
+        share = self._scenario.queries.share
         while True:
-            events = int(rng.integers(1, self._options.max_history, endpoint=True))
-            history = ". ".join(_item_text(rng) for _ in range(events))
-            yield CrossEncoderRequest(history, tuple(_item_text(rng) for _ in range(candidates)))
+            carries, ranks = rng.random(1024) < share, self._ranks.draw(rng, 1024)
+            for carried, rank in zip(carries.tolist(), ranks.tolist(), strict=True):
+                yield self._query(rank) if carried else None
 
-    def _generator(self, kind: str, user: int) -> np.random.Generator:
-        return np.random.default_rng([self._options.seed, zlib.crc32(kind.encode()), user])
+    def _query(self, rank: int) -> str:
+        return self._queries[rank] if self._queries else self._made_up(rank)
 
-    def _history(self, rng: np.random.Generator) -> History:
-        if not self._histories:
-            return self._drawn_history(rng)
-        # A real user at some moment of theirs: everything up to a random event.
-        history = self._histories[int(rng.integers(len(self._histories)))]
-        end = int(rng.integers(1, len(history), endpoint=True))
-        return history[max(0, end - self._options.max_history) : end]
+    def _make_up(self, rank: int) -> str:
+        """The rank makes it differ from all others."""
+        return f"{_text(np.random.default_rng([self._options.seed, rank]), self._scenario.queries.words)} {rank}"
 
-    def _drawn_history(self, rng: np.random.Generator) -> History:
-        events = int(rng.integers(1, self._options.max_history, endpoint=True))
-        ranks = np.searchsorted(self._cumulative_shares, rng.random(events), side="right")
-        # rounding may leave the last cumulative share below 1, and a draw above it
-        rows = self._by_popularity[np.minimum(ranks, len(self._item_ids) - 1)]
-        ages = np.cumsum(rng.lognormal(math.log(GAP_MEDIAN_S), GAP_SIGMA, events))[::-1]
-        return tuple(
-            Event(self._item_ids[row], LAST_EVENT - int(age))
-            for row, age in zip(rows.tolist(), ages.tolist(), strict=True)
-        )
-
-    def _candidates(self, rng: np.random.Generator) -> tuple[str, ...] | None:
-        if self._options.candidates is None:
-            return None
-        rows = rng.choice(len(self._item_ids), self._options.candidates, replace=False)
-        return tuple(self._item_ids[row] for row in rows.tolist())
+    def _unseen(self, number: int) -> Turn:
+        """A user of whom no segment was ever sent: a text of its own, and a history that nobody else has."""
+        rng = self._generator(number)
+        rows = rng.integers(len(self._item_ids), size=self._scenario.max_history).tolist()
+        end = 1_700_000_000
+        moments = range(end - NEW_SESSION_S * len(rows), end, NEW_SESSION_S)
+        history = tuple([Event(self._item_ids[row], at) for row, at in zip(rows, moments, strict=True)])
+        query = f"{_text(rng, self._scenario.queries.words)} {number}" if self._scenario.queries.share else None
+        return Turn(number, history, query, None)
 
 
 def load_workload(options: WorkloadOptions) -> Workload:
@@ -126,22 +169,20 @@ def load_workload(options: WorkloadOptions) -> Workload:
     item_ids = read_item_ids(options.items)
     queries = read_lines(options.queries, "queries") if options.queries else []
     if options.queries and not queries:
-        raise DataError(f"{options.queries} holds no query: leave out --queries to send no text")
-    histories = read_histories(options.events, frozenset(item_ids)) if options.events else ()
-    return Workload(options, item_ids, queries, histories)
+        raise DataError(f"{options.queries} holds no query: leave out --queries to make some up")
+    log = read_acts(options.events, frozenset(item_ids)) if options.events else ()
+    return Workload(options, item_ids, queries, log)
 
 
 def _check_bounds(options: WorkloadOptions, items: int) -> None:
-    if options.candidates is not None and options.candidates > items:
-        raise ConfigError(
-            f"--candidates {options.candidates:,} of a catalogue of {items:,} items: give fewer, or `catalogue`"
-        )
-    rankable = items if options.candidates is None else options.candidates
-    if options.top_k is not None and options.top_k > rankable:
-        raise ConfigError(f"--top-k {options.top_k:,} of {rankable:,} candidates: give a smaller one")
+    candidates, top_k = options.scenario.candidates, options.scenario.top_k
+    if candidates is not None and candidates > items:
+        raise ConfigError(f"{candidates:,} candidates of a catalogue of {items:,} items: give fewer with --candidates")
+    rankable = items if candidates is None else candidates
+    if top_k is not None and top_k > rankable:
+        raise ConfigError(f"the best {top_k:,} of {rankable:,} candidates: give a smaller --top-k")
 
 
-def _item_text(rng: np.random.Generator) -> str:
-    fewest, most = WORDS_OF_ITEM
-    count = int(rng.integers(fewest, most, endpoint=True))
-    return " ".join(WORDS[word] for word in rng.integers(len(WORDS), size=count).tolist())
+def _text(rng: np.random.Generator, lengths: tuple[int, int]) -> str:
+    count = int(rng.integers(*lengths, endpoint=True))
+    return " ".join([WORDS[word] for word in rng.integers(len(WORDS), size=count).tolist()])

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from tesserank.server.metrics_page import Labels, parse_metrics
 from tesserank.serving.stages import STAGES
 from tesserank_bench.latency import breakdown
 from tesserank_bench.latency.breakdown import ENCODER_TOKENS, STAGE_RUNS, STAGE_SECONDS, mean_stages, padding
-from tesserank_bench.latency.stages import Labels, Totals, parse_metrics
+from tesserank_bench.latency.stages import Totals
 
 PAGE = """
 # HELP tesserank_stage_seconds_total Seconds that a stage has taken

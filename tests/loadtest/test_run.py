@@ -12,6 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,7 +21,6 @@ from tesserank.cli import main
 from tesserank.server import TritonServer
 from tesserank_loadtest import target
 from tesserank_loadtest.reports import Reports
-from tesserank_loadtest.summary import read_summary
 
 Command = list[str]
 Spawn = Callable[..., "subprocess.Popen[str]"]
@@ -65,28 +65,45 @@ def runs(process: psutil.Process) -> bool:
         return False
 
 
-def test_a_run_reports_every_protocol_and_model(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def read_result(out: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((out / "result.json").read_text())
+    return result
+
+
+def test_a_closed_loop_reports_every_protocol_and_the_server(
+    command: Command, server: TritonServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*command, "--cross-encoder"]) == 0
-    reports = Reports(tmp_path / "out")
-    summary = read_summary(reports)
-    counts = {(row.protocol, row.name): row.requests for row in summary.endpoints}
-    models = ("recommend", "cross_encode")
-    assert set(counts) == {(protocol, model) for protocol in ("gRPC", "HTTP") for model in models}
-    assert min(counts.values()) > 0
-    assert summary.failures == ()
-    # what Locust printed last: its CSV files alone would lack the last second
-    assert f" {summary.requests} " in reports.locust_log.read_text().partition("Aggregated")[2]
-    # An answer takes 0.1 s, and those who wait meanwhile are answered together next: two groups take turns, four users
-    # send 20 a second. Users who block each other, as gRPC's do without its gevent support, send 10.
-    assert counts["gRPC", "recommend"] + counts["HTTP", "recommend"] > 3 * 15
-    assert all(100 <= row.p50_ms < 1000 for row in summary.endpoints)
-    assert "recommend" in reports.html.read_text()
+    assert main([*command, "--metrics-url", server.urls.metrics, "--slo", "p50<1s,throughput>5"]) == 0
+    result = read_result(tmp_path / "out")
+    figures = result["figures"]
+    assert set(figures) == {"gRPC recommend", "HTTP recommend", "all"}
+    assert min(row["requests"] for row in figures.values()) > 5
+    assert figures["all"]["requests"] == figures["gRPC recommend"]["requests"] + figures["HTTP recommend"]["requests"]
+    assert all(100 <= row["p50_ms"] < 1000 for row in figures.values())
+    # Triton counts what the users counted, and the batches that came of it.
+    assert result["server"]["batch_size"]["recommend"] > 1
+    assert 100 <= result["server"]["compute_ms"]["recommend"] < 400
+    assert 0 < result["server"]["cpu_cores"] < 2
+    assert result["server"]["peak_rss_mib"] > 20
+    assert "nothing measured" in (tmp_path / "out" / "report.html").read_text()  # the stand-ins have no stages
     shown = capsys.readouterr().out
-    assert f"{counts['gRPC', 'recommend']}" in shown
-    assert str(reports.root) in shown
-    assert json.loads(reports.plan.read_text())["workload"]["candidates"] == 10
+    assert f"{figures['all']['requests']}" in shown
+    assert str(tmp_path / "out") in shown
+
+
+def test_an_open_loop_sends_over_both_protocols(command: Command, tmp_path: Path) -> None:
+    options = ["--rate", "20", "--arrivals", "constant", "--processes", "2"]
+    del command[command.index("--users") : command.index("--users") + 2]
+    assert main([*command, *options]) == 0
+    result = read_result(tmp_path / "out")
+    figures = result["figures"]
+    assert (figures["gRPC recommend"]["requests"], figures["HTTP recommend"]["requests"]) == (30, 29)
+    assert result["generator"]["unsent"] == 0
+
+
+def test_the_cross_encoder_is_loaded_alone(command: Command, tmp_path: Path) -> None:
+    assert main([*command, "--model", "cross_encoder", "--duration", "1"]) == 0
+    assert set(read_result(tmp_path / "out")["figures"]) == {"gRPC cross_encoder", "HTTP cross_encoder", "all"}
 
 
 def test_failures_are_reported_by_type_and_in_the_exit_status(
@@ -94,21 +111,20 @@ def test_failures_are_reported_by_type_and_in_the_exit_status(
 ) -> None:
     fault("internal: the index is gone")
     assert main([*command, "--duration", "1"]) == 1
-    summary = read_summary(Reports(tmp_path / "out"))
-    assert 0 < summary.requests == summary.failed == sum(failure.count for failure in summary.failures)
-    errors = {(failure.protocol, failure.error) for failure in summary.failures}
-    assert errors == {(name, "InternalServerError (first: the index is gone)") for name in ("gRPC", "HTTP")}
+    result = read_result(tmp_path / "out")
+    figures = result["figures"]["all"]
+    assert 0 < figures["requests"] == figures["failed"] == sum(error["count"] for error in result["errors"])
+    errors = {(error["endpoint"], error["error"], error["first"]) for error in result["errors"]}
+    assert errors == {(f"{name} recommend", "InternalServerError", "the index is gone") for name in ("gRPC", "HTTP")}
     shown = capsys.readouterr().out
     assert "InternalServerError" in shown
-    assert "100.00%, 0.00% allowed" in shown
+    assert "SLO errors<=0%: missed, error_ratio 1" in shown
 
 
-def test_failures_within_the_allowed_ratio_pass(command: Command, fault: Callable[[str], None], tmp_path: Path) -> None:
+def test_failures_within_the_slo_pass(command: Command, fault: Callable[[str], None], tmp_path: Path) -> None:
     fault("limit_exceeded: 10 candidates, at most 5")
-    assert main([*command, "--duration", "1", "--protocol", "both", "--max-error-ratio", "1"]) == 0
-    assert {failure.error.split()[0] for failure in read_summary(Reports(tmp_path / "out")).failures} == {
-        "LimitExceededError"
-    }
+    assert main([*command, "--duration", "1", "--protocol", "both", "--slo", "errors<=100%"]) == 0
+    assert {error["error"] for error in read_result(tmp_path / "out")["errors"]} == {"LimitExceededError"}
 
 
 def test_a_server_that_was_started_is_stopped_when_the_run_is_over(
@@ -130,7 +146,9 @@ def test_a_server_that_was_started_is_stopped_when_the_run_is_over(
     )
     assert "one was started" in capsys.readouterr().out
     assert set(psutil.Process().children(recursive=True)) <= before
-    assert [row.protocol for row in read_summary(Reports(out)).endpoints] == ["HTTP"]
+    result = read_result(out)
+    assert set(result["figures"]) == {"HTTP recommend", "all"}
+    assert result["server"]["batch_size"]["recommend"] >= 1
 
 
 def test_ctrl_c_ends_the_run_with_its_reports_written(command: Command, spawn: Spawn, tmp_path: Path) -> None:
@@ -139,12 +157,15 @@ def test_ctrl_c_ends_the_run_with_its_reports_written(command: Command, spawn: S
     await_true(lambda: reports.locust_log.exists() and "All users spawned" in reports.locust_log.read_text(), "users")
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
+    time.sleep(2.5)  # the run starts a second after the message; an answer takes two tenths
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert not [child for child in children if runs(child)]
     assert "recommend" in reports.html.read_text()
-    assert read_summary(reports).failed == 0
+    result = read_result(reports.root)
+    assert "interrupted" in result["notes"]
+    assert result["figures"]["all"]["failed"] == 0 < result["figures"]["all"]["requests"]
 
 
 def test_the_web_page_starts_users_and_ctrl_c_ends_it(command: Command, spawn: Spawn, tmp_path: Path) -> None:
@@ -168,8 +189,11 @@ def test_the_web_page_starts_users_and_ctrl_c_ends_it(command: Command, spawn: S
     await_true(answers, "the web page")
     get("/swarm", {"user_count": "4", "spawn_rate": "4", "host": "any"})
     await_true(lambda: json.loads(get("/stats/requests"))["total_rps"] > 0, "requests")
+    assert '<iframe src="./tesserank"' in get("/")
+    assert "serverCharts(parent, data)" in get("/tesserank")
+    await_true(lambda: any(json.loads(get("/tesserank/series"))["cpu_cores"]), "the server's processor time")
     process.send_signal(signal.SIGINT)
     shown, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, shown
     assert page in shown
-    assert read_summary(Reports(tmp_path / "out")).requests > 0
+    assert read_result(tmp_path / "out")["figures"]["all"]["requests"] > 0

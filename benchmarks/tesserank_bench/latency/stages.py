@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +9,9 @@ from typing import Any
 
 import tritonclient.grpc as triton
 
+from tesserank.server.metrics_page import Labels, parse_metrics
+
 TIMEOUT_S = 10.0
-_SAMPLE = re.compile(r"^(?P<name>\w+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
-Labels = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,3 @@ class Observer:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
-
-
-def parse_metrics(page: str) -> dict[tuple[str, Labels], float]:
-    """The samples of a Prometheus page, by name and labels."""
-    samples = _SAMPLE.finditer(page)
-    return {
-        (sample["name"], frozenset(_LABEL.findall(sample["labels"] or ""))): float(sample["value"])
-        for sample in samples
-    }
