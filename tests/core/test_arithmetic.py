@@ -18,7 +18,7 @@ needs_vnni = pytest.mark.skipif(not jit.has_vnni(), reason="this processor has n
 shapes: dict[str, Any] = {
     "seed": st.integers(0, 2**32),
     "dim": st.integers(1, 40),
-    "lengths": st.lists(st.one_of(st.integers(1, 9), st.integers(60, 140)), min_size=1, max_size=30),
+    "lengths": st.lists(st.one_of(st.integers(1, 9), st.integers(100, 300)), min_size=1, max_size=30),
     # up to 5 · 30 query tokens: tiles of one, two and four packs of 16
     "units": st.lists(st.integers(1, 30), min_size=1, max_size=5),
 }

@@ -63,7 +63,7 @@ compacts = st.builds(
     make_compact,
     seed=st.integers(0, 2**32),
     dim=st.integers(1, 40),
-    lengths=st.lists(st.one_of(st.integers(1, 9), st.integers(60, 140)), min_size=1, max_size=12),
+    lengths=st.lists(st.one_of(st.integers(1, 9), st.integers(100, 300)), min_size=1, max_size=12),
 )
 
 

@@ -85,7 +85,7 @@ problems = st.builds(
     make_problem,
     seed=st.integers(0, 2**32),
     dim=st.integers(1, 40),
-    lengths=st.lists(st.one_of(st.integers(1, 9), st.integers(60, 140)), min_size=1, max_size=30) | one_each,
+    lengths=st.lists(st.one_of(st.integers(1, 9), st.integers(100, 300)), min_size=1, max_size=30) | one_each,
     units=st.lists(st.integers(1, 6), min_size=1, max_size=12),
     kind=st.sampled_from(KINDS),
 )
@@ -151,7 +151,7 @@ def test_a_unit_scores_the_same_bits_whoever_else_asks(problem: Problem, units: 
     seed=st.integers(0, 2**32),
     dim=st.one_of(st.integers(1, 70), st.sampled_from((128, 517, 4096))),
     count=st.integers(1, 40),
-    lengths=st.lists(st.integers(1, 130), min_size=1, max_size=5) | one_each,
+    lengths=st.lists(st.integers(1, 280), min_size=1, max_size=5) | one_each,
 )
 @settings(max_examples=30)
 def test_integers_are_multiplied_exactly_also_where_they_are_largest(

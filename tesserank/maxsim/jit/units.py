@@ -30,7 +30,7 @@ from tesserank.maxsim.jit.stores import Store
 from tesserank.maxsim.jit.tile import make_tile
 from tesserank.threads import share
 
-BLOCK_TOKENS = 64
+BLOCK_TOKENS = 128
 SECONDS_WORTH_A_THREAD = 120e-6  # waking one takes about 50 µs, which all of the server pays for
 _ROUNDED = 1.001  # what float32 may make of a bound that is computed in it
 _LOWEST = np.int32(np.iinfo(np.int32).min)
