@@ -13,7 +13,7 @@ import pytest
 from tesserank.index import ItemIndex
 from tesserank.maxsim import jit
 from tesserank.search.standins import StandIns
-from tesserank.segments.config import SegmentsConfig
+from tesserank.segments.config import parse_segments
 from tesserank.serving.request import RankingOptions
 from tesserank_bench import plots
 from tests.core.catalogue import ITEMS, history, make_catalogue, random_histories
@@ -77,7 +77,7 @@ class SmallMaterial:
     """What measure() asks of a Material, of the tests' own catalogue."""
 
     index, _stand_ins = make_catalogue()
-    config = SegmentsConfig()
+    config = parse_segments("[search]\ncandidates = 1000")
 
     def first(self, count: int) -> ItemIndex:
         assert count == ITEMS
