@@ -11,6 +11,14 @@ import pytest
 from tesserank import protocol
 from tesserank.server import TritonServer
 
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run is invalid because this machine was busy: that a generator may not lag has tests of its own."""
+    monkeypatch.setattr("tesserank_loadtest.verdicts.LARGEST_LAG_MS", 1000.0)
+    monkeypatch.setattr("tesserank_loadtest.verdicts.BUSIEST_CPU", 10.0)
+
+
 # One row of the protocol's tensors. Waiting requests are answered together after SERVICE_S, so the throughput tells how
 # many users wait at a time. A file named `fault` beside the model holds the error that it answers with.
 STAND_IN_MODEL = """

@@ -11,6 +11,8 @@ from tesserank.cli import main
 from tesserank_loadtest.options import DEFAULT_USERS
 from tests.loadtest.stub import load, stub
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 def test_a_replay_sends_the_logs_requests_in_its_rhythm(tmp_path: Path, items_file: Path) -> None:
     # A burst of ten events in the middle of a quiet time, one user each two: all of it in three seconds.
@@ -59,7 +61,7 @@ def test_the_knee_of_a_server_that_takes_so_many_at_a_time(
         assert main(["loadtest", *common, *options, "knee", *search]) == 0
     shown = capsys.readouterr().out
     rate = float(shown.partition("the knee: ")[2].partition(" ")[0])
-    assert 65 <= rate <= 105
+    assert 60 <= rate <= 105
     assert "250/s: misses errors<=2%" in shown
     assert (out / "rate-40" / "report.html").exists()
 

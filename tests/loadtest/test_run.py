@@ -22,6 +22,8 @@ from tesserank.server import TritonServer
 from tesserank_loadtest import target
 from tesserank_loadtest.reports import Reports
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 Command = list[str]
 Spawn = Callable[..., "subprocess.Popen[str]"]
 PATIENCE_S = 40.0
