@@ -31,7 +31,8 @@ class Store:
     ``count`` tokens from ``first`` on into the rows of ``block``, int16 [.., d or more], from ``place`` on; into their
     first d columns: the others are 0 and stay so. ``arrays`` should be ``frozen``: the kernel is compiled for their
     types. An item may be longer than a block: then ``fill`` is asked for it piece by piece. ``fill_bytes`` does the
-    same into a block of uint8, BYTE_ZERO added; it is there if the integers fit.
+    same into a block of uint8, BYTE_ZERO added; it is there if the integers fit, and the processor
+    multiplies bytes.
     """
 
     arrays: tuple[NDArray[Any], ...]
@@ -58,7 +59,7 @@ class Store:
     @property
     def has_coarse(self) -> bool:
         """Whether queries in 8 bits are faster than those in 16."""
-        return self.fill_bytes is not None and jit.has_vnni()
+        return self.fill_bytes is not None
 
 
 @singledispatch
@@ -70,7 +71,7 @@ def store_of(items: ItemVectors) -> Store | None:
 @store_of.register
 def _(items: SteppedVectors) -> Store:
     codes = (frozen(items.codes, items.code_type),)
-    if items.code_type is not np.int8:
+    if items.code_type is not np.int8 or not jit.has_vnni():
         return Store(codes, items.scale, items.peak, _fill_codes)
     return Store(codes, items.scale, items.peak, _fill_codes, _fill_bytes, items.longest)
 
