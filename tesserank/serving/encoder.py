@@ -20,11 +20,12 @@ from tesserank.serving.dispatch import Incoming, Reply
 IDS, MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
 EMBEDDINGS = SEGMENT_ENCODER.outputs[0].name
 
-# Of a batch that one thread runs. Four rows of 30 to 130 tokens keep its matrix units as busy as eight or sixteen do,
-# and the fewer there are, the sooner the first of them are done.
-MOST_ROWS = 4
+# Of a batch that one thread runs: two rows of 130 tokens, or eight of 34, keep its matrix units as busy as more would, and
+# the less there is in it, the sooner the first of them are done.
+MOST_TOKENS = 300
 MOST_ROWS_ALONE = 64  # of a batch that all threads share
 MOST_PADDING = 0.15  # of a batch's tokens
+BATCH_COST = 15  # tokens: what a batch takes beside its tokens, so what a row may add in padding and still be better off
 # Among how many waiting rows, the oldest ones, a batch is put together: to look at all would take longer the more wait.
 _LOOKED_AT = 256
 
@@ -91,7 +92,7 @@ class EncoderQueue:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._most_rows, self._most_rows_alone = (1, 1) if engine.row_by_row else (MOST_ROWS, MOST_ROWS_ALONE)
+        self._most_rows = 1 if engine.row_by_row else MOST_ROWS_ALONE
         self._waiting: deque[_Row] = deque()
         self._running = 0
         self._closed = False
@@ -154,18 +155,19 @@ class EncoderQueue:
 
     def _all_at_once(self) -> list[_Row] | None:
         """All rows that wait, if they make one batch; they wait no more then."""
-        if not 0 < len(self._waiting) <= self._most_rows_alone:
+        if not 0 < len(self._waiting) <= self._most_rows:
             return None
         rows = list(self._waiting)
-        if len(companions([row.length for row in rows], self._most_rows_alone)) < len(rows):
+        if padding([row.length for row in rows]) > MOST_PADDING:
             return None
         self._waiting.clear()
         return rows
 
     def _next(self) -> list[_Row]:
-        """The oldest row and its companions; they wait no more."""
+        """The oldest row and its companions, but not more than a thread's share of what waits; they wait no more."""
         seen = list(islice(self._waiting, _LOOKED_AT))
-        chosen = companions([row.length for row in seen], self._most_rows)
+        share = -(-len(self._waiting) // self._engine.threads)
+        chosen = companions([row.length for row in seen], min(share, self._most_rows))
         for position in sorted(chosen, reverse=True):
             del self._waiting[position]
         return [seen[position] for position in chosen]
@@ -227,17 +229,24 @@ class EncoderQueue:
             )
 
 
-def companions(lengths: Sequence[int], most_rows: int) -> list[int]:
-    """Positions of the first row and of those nearest to it in length, as many as fit into a batch with it.
+def padding(lengths: Sequence[int]) -> float:
+    """Which part of a batch of rows of these lengths is padding."""
+    return 1 - sum(lengths) / (max(lengths) * len(lengths))
 
-    At most ``most_rows``, and so many that at most MOST_PADDING of the batch's tokens are padding.
+
+def companions(lengths: Sequence[int], most_rows: int) -> list[int]:
+    """Positions of the first row and of those that one thread had better run with it, the nearest in length.
+
+    At most ``most_rows`` and, padding included, MOST_TOKENS; at most MOST_PADDING of them padding, and for each row but
+    the first at most BATCH_COST.
     """
     chosen: list[int] = []
     tokens = longest = 0
     for position in sorted(range(len(lengths)), key=lambda i: (abs(lengths[i] - lengths[0]), i)):
         longest_then = max(longest, lengths[position])
         padded = longest_then * (len(chosen) + 1)
-        if chosen and padded - tokens - lengths[position] > MOST_PADDING * padded:
+        waste = padded - tokens - lengths[position]
+        if chosen and (padded > MOST_TOKENS or waste > min(MOST_PADDING * padded, BATCH_COST * len(chosen))):
             continue
         chosen.append(position)
         tokens, longest = tokens + lengths[position], longest_then

@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from tesserank.encoding.template import pad_rows
 from tesserank.errors import InvalidArgumentError
 from tesserank.serving.dispatch import Incoming
-from tesserank.serving.encoder import EMBEDDINGS, IDS, MASK, MOST_PADDING, MOST_ROWS, EncoderQueue, companions
+from tesserank.serving.encoder import (
+    BATCH_COST,
+    EMBEDDINGS,
+    IDS,
+    MASK,
+    MOST_PADDING,
+    MOST_ROWS_ALONE,
+    MOST_TOKENS,
+    EncoderQueue,
+    companions,
+)
 from tests.core.test_workers import PATIENCE_S, until
 
 UNKNOWN = 99  # a token id that the engine fails for
@@ -159,13 +169,25 @@ def test_rows_of_several_requests_run_together_the_oldest_first() -> None:
     desk.queue.close()
 
 
-def test_a_batch_of_one_thread_has_few_rows() -> None:
+def test_a_batch_of_one_thread_has_few_tokens() -> None:
     desk = Desk(EchoEngine(threads=1))
     desk.occupy()
-    desk.submit(**{f"request {number}": [[number] * 6] for number in range(MOST_ROWS + 70)})
+    rows, tokens = MOST_TOKENS // 60, 60
+    desk.submit(many=[[1] * tokens] * (MOST_ROWS_ALONE + 2 * rows))
     desk.engine.open.set()
-    until(lambda: len(desk.answers) == MOST_ROWS + 71)
-    assert {len(batch) for batch in desk.engine.single} == {MOST_ROWS}
+    until(lambda: "many" in desk.answers)
+    assert desk.engine.single == [[tokens] * rows] * 2
+    assert desk.engine.shared == [[1], [tokens] * MOST_ROWS_ALONE], "what is left then is alone"
+    desk.queue.close()
+
+
+def test_a_thread_leaves_the_others_their_share() -> None:
+    desk = Desk(EchoEngine(threads=2))
+    desk.occupy()
+    desk.submit(few=[[1] * 10] * 4, long=[[2] * 200] * 2)  # six rows, which are never alone
+    desk.engine.open.set()
+    until(lambda: {"few", "long"} <= desk.answers.keys())
+    assert desk.engine.single[:2] in ([[1], [10] * 3], [[1], [200]])
     desk.queue.close()
 
 
@@ -198,13 +220,16 @@ def test_a_request_may_overwrite_its_arrays_once_it_is_handed_over(desk: Desk) -
     np.testing.assert_array_equal(desk.vectors("one"), expected([[1, 2, 3]]))
 
 
-@given(st.lists(st.integers(1, 512), min_size=1, max_size=40), st.integers(1, 8))
+@given(st.lists(st.integers(1, 512), min_size=1, max_size=40), st.integers(1, 70))
 def test_companions_are_the_nearest_that_fit(lengths: list[int], most_rows: int) -> None:
     chosen = companions(lengths, most_rows)
     assert chosen[0] == 0
     assert len(set(chosen)) == len(chosen) <= most_rows
     batch = [lengths[position] for position in chosen]
     padded = max(batch) * len(batch)
+    assert padded <= max(MOST_TOKENS, lengths[0])
     assert padded - sum(batch) <= MOST_PADDING * padded
+    assert padded - sum(batch) <= BATCH_COST * (len(batch) - 1)
     same = [position for position, length in enumerate(lengths) if length == lengths[0]]
-    assert set(same[:most_rows]) <= set(chosen), "padding stops nobody of the same length"
+    fitting = max(1, min(most_rows, MOST_TOKENS // lengths[0]))
+    assert set(same[:fitting]) <= set(chosen), "padding stops nobody of the same length"
