@@ -258,20 +258,20 @@ class Served:
         urls = self.server.urls
         return urls.grpc if protocol == "grpc" else urls.http.removeprefix("http://")
 
-    def metrics(self, *names: str) -> list[float]:
-        """Values of metrics of segment_ranker's, settled; a name may end in labels, as ``name{stage="encode"}``."""
-        before, values = {}, self._metrics()
+    def metrics(self, *names: str, model: str = "segment_ranker") -> list[float]:
+        """Values of a model's metrics, settled; a name may end in labels, as ``name{stage="encode"}``."""
+        before, values = {}, self._metrics(model)
         while values != before:
             time.sleep(SETTLED_S)
-            before, values = values, self._metrics()
+            before, values = values, self._metrics(model)
         return [values[name] for name in names]
 
-    def _metrics(self) -> dict[str, float]:
+    def _metrics(self, model: str) -> dict[str, float]:
         with urllib.request.urlopen(self.server.urls.metrics, timeout=TIMEOUT_S) as answer:
             page = answer.read().decode()
         values = {}
         for name, labels, value in re.findall(r"^(tesserank_\w+)\{(.*)\} (\S+)$", page, re.MULTILINE):
-            others = [label for label in labels.split(",") if label != 'model="segment_ranker"']
+            others = [label for label in labels.split(",") if label != f'model="{model}"']
             if len(others) < len(labels.split(",")):
                 values[f"{name}{{{','.join(others)}}}" if others else name] = float(value)
         return values
