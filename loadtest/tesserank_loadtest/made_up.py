@@ -34,7 +34,7 @@ class Candidates:
     """
 
     def __init__(self, item_ids: Sequence[str], count: int, seed: int) -> None:
-        self._item_ids = item_ids
+        self._item_ids = np.array(item_ids, dtype=np.object_)
         self._count = count
         self._seed = seed
         self._requests = max(1, min(DRAWN_AT_ONCE, len(item_ids)) // count)  # that are drawn at once
@@ -48,4 +48,4 @@ class Candidates:
     def _draw(self, block: int) -> list[tuple[str, ...]]:
         rng = np.random.default_rng([self._seed, 0xCA2D, block])
         rows = rng.choice(len(self._item_ids), (self._requests, self._count), replace=False)
-        return [tuple([self._item_ids[row] for row in request]) for request in rows.tolist()]
+        return list(map(tuple, self._item_ids[rows].tolist()))

@@ -4,7 +4,7 @@ Speaks KServe's gRPC over a real connection and answers ``recommend`` with one i
 any number of them at the same time; one that comes within a stall waits for the stall's end first. Times of stalls
 count from the first request. Nothing is computed: with no service time it is as quick as a server in Python gets.
 
-    python -m tesserank_loadtest.stub_server --service-ms 20 --stall 2:1 --fail-every 10 --log requests.csv
+    python -m tesserank_loadtest.stub_server --service-ms 20 --stall 2:1 --slow 5:300 --fail-every 10 --log requests
 
 prints ``host:port`` and serves until its standard input ends.
 """
@@ -34,16 +34,23 @@ FAULT = f"{protocol.ErrorCode.INTERNAL.value}: injected"
 
 @dataclass(frozen=True)
 class Timings:
-    """What the stub does: seconds of a request, stalls as (start, length) in seconds, and every n-th request failed."""
+    """What the stub does: seconds of a request, stalls as (start, length) in seconds, every n-th request slow as (n,
+    seconds), and every n-th failed. Requests count from 1."""
 
     service_s: float = 0.0
     stalls: Sequence[tuple[float, float]] = ()
+    slow: tuple[int, float] | None = None
     fail_every: int | None = None
 
-    def waits(self, at_s: float) -> float:
-        """Seconds until a request that comes ``at_s`` after the first is answered."""
+    def waits(self, number: int, at_s: float) -> float:
+        """Seconds until the request of a number, which comes ``at_s`` after the first, is answered."""
         ends = [start + length for start, length in self.stalls if start <= at_s < start + length]
-        return self.service_s + (max(ends) - at_s if ends else 0.0)
+        service_s = self.slow[1] if self.slow and number % self.slow[0] == 0 else self.service_s
+        return service_s + (max(ends) - at_s if ends else 0.0)
+
+    def fails(self, number: int) -> bool:
+        """Whether the request of a number fails."""
+        return self.fail_every is not None and number % self.fail_every == 0
 
 
 @dataclass
@@ -62,9 +69,9 @@ class Stub:
         number = len(self.came)
         if self._first is None:
             self._first = now
-        if pause := self.timings.waits(now - self._first):
+        if pause := self.timings.waits(number, now - self._first):
             await asyncio.sleep(pause)
-        if self.timings.fail_every and number % self.timings.fail_every == 0:
+        if self.timings.fails(number):
             await context.abort(grpc.StatusCode.INTERNAL, FAULT)
         return self._answer
 
@@ -110,15 +117,21 @@ def _stall(text: str) -> tuple[float, float]:
     return float(start), float(length)
 
 
+def _slow(text: str) -> tuple[int, float]:
+    number, _, milliseconds = text.partition(":")
+    return int(number), float(milliseconds) / 1e3
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--service-ms", type=float, default=0.0, metavar="MS")
     parser.add_argument("--stall", type=_stall, action="append", default=[], metavar="START:SECONDS")
+    parser.add_argument("--slow", type=_slow, metavar="N:MS", help="every N-th request takes MS instead")
     parser.add_argument("--fail-every", type=int, metavar="N")
     parser.add_argument("--log", type=Path, metavar="FILE", help="when each request came, one a line")
     args = parser.parse_args()
-    stub = Stub(Timings(args.service_ms / 1e3, tuple(args.stall), args.fail_every))
+    stub = Stub(Timings(args.service_ms / 1e3, tuple(args.stall), args.slow, args.fail_every))
     asyncio.run(serve(stub))
     if args.log:
         args.log.write_text("".join(f"{seconds:.6f}\n" for seconds in stub.came))

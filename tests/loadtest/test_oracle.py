@@ -56,6 +56,18 @@ def test_latency_under_a_stall_counts_from_the_intended_time(tmp_path: Path, ite
     assert result["verdicts"]["stability"]["stable"] is False
 
 
+@pytest.mark.parametrize(
+    "mode", [["--rate", "50", "--arrivals", "constant"], ["--users", "20"]], ids=["open", "closed"]
+)
+def test_slow_answers_hold_up_no_quick_one(tmp_path: Path, items_file: Path, mode: list[str]) -> None:
+    # A third takes a second, so that about sixteen of them are on their way at a time, which other requests overtake.
+    with stub("--service-ms", "100", "--slow", "3:1000") as url:
+        _, result = load(url, items_file, tmp_path / "out", *mode, "--duration", "4")
+    figures = result["figures"]["all"]
+    assert figures["p50_ms"] == pytest.approx(100, rel=0.05)
+    assert figures["p90_ms"] == pytest.approx(1000, rel=0.05)
+
+
 def test_errors_are_counted_by_type_and_have_no_latency(tmp_path: Path, items_file: Path) -> None:
     with stub("--service-ms", "20", "--fail-every", "10") as url:
         status, result = load(
