@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +56,22 @@ class Timings:
 
 @dataclass
 class Stub:
-    """Answers by the timings, and keeps when each request came: seconds on the wall clock."""
+    """Answers by the timings and, if it ``keeps`` a log, notes each request that came: Unix seconds, and its digest."""
 
     timings: Timings
-    came: list[float] = field(default_factory=list)
+    keeps: bool = False
+    log: list[tuple[float, str]] = field(default_factory=list)
+    _count: int = 0
     _first: float | None = None
     _answer: bytes = field(default_factory=lambda: recommend_answer().SerializeToString())
 
     async def infer(self, request: bytes, context: Any) -> bytes:
         """ModelInfer, undecoded: the same answer to every request."""
         now = time.perf_counter()
-        self.came.append(time.time())
-        number = len(self.came)
+        self._count += 1
+        number = self._count
+        if self.keeps:
+            self.log.append((time.time(), blake2b(request, digest_size=8).hexdigest()))
         if self._first is None:
             self._first = now
         if pause := self.timings.waits(number, now - self._first):
@@ -129,12 +134,13 @@ def main() -> None:
     parser.add_argument("--stall", type=_stall, action="append", default=[], metavar="START:SECONDS")
     parser.add_argument("--slow", type=_slow, metavar="N:MS", help="every N-th request takes MS instead")
     parser.add_argument("--fail-every", type=int, metavar="N")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="when each request came, one a line")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="a line a request: when it came, and its digest")
     args = parser.parse_args()
-    stub = Stub(Timings(args.service_ms / 1e3, tuple(args.stall), args.slow, args.fail_every))
+    timings = Timings(args.service_ms / 1e3, tuple(args.stall), args.slow, args.fail_every)
+    stub = Stub(timings, keeps=args.log is not None)
     asyncio.run(serve(stub))
     if args.log:
-        args.log.write_text("".join(f"{seconds:.6f}\n" for seconds in stub.came))
+        args.log.write_text("".join(f"{seconds:.6f},{digest}\n" for seconds, digest in stub.log))
 
 
 if __name__ == "__main__":

@@ -122,6 +122,19 @@ def test_what_several_processes_count_is_merged(tmp_path: Path, items_file: Path
     assert 50 <= figures["p50_ms"] < 75
 
 
+def test_two_runs_send_the_same_requests_however_many_processes_share_them(tmp_path: Path, items_file: Path) -> None:
+    def digests(name: str, *options: str) -> list[str]:
+        log = tmp_path / f"{name}.log"
+        with stub("--log", str(log)) as url:
+            load(url, items_file, tmp_path / name, "--rate", "100", "--duration", "2", *options)
+        return sorted(line.partition(",")[2] for line in log.read_text().split())
+
+    alone = digests("alone")
+    assert len(set(alone)) > 150
+    assert digests("shared", "--processes", "2") == alone
+    assert digests("other", "--seed", "1") != alone
+
+
 def test_a_generator_that_lags_declares_its_run_invalid(tmp_path: Path, items_file: Path) -> None:
     with stub() as url:
         status, result = load(
