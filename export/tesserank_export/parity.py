@@ -111,20 +111,29 @@ def _parity(a: NDArray[np.float32], b: NDArray[np.float32], agreement: float, te
     )
 
 
-def compare_index(original: Ragged, space: Space, seed: int) -> Parity:
+def compare_index(original: Ragged, space: Space, seed: int, queries: Ragged | None = None) -> Parity:
     """Compare the vectors a space stores with the ``original`` ones, float [T, d].
+
+    ``queries`` are the original ones of ``space.queries``, where it has those: the errors then are of the items'
+    vectors, the agreement of both.
 
     Errors are those of _INDEX_ITEMS random items; agreement is that of the top 10 of each as a segment of history,
     itself left out, among _INDEX_CANDIDATES random items.
     """
     rng = np.random.default_rng(seed)
     known = known_rows(space.items)
-    sample = np.sort(rng.permutation(known)[:_INDEX_ITEMS])
+    asking = known if space.queries is None else known_rows(space.queries)
+    sample = np.sort(rng.permutation(asking)[:_INDEX_ITEMS])
     others = np.sort(rng.permutation(known)[:_INDEX_CANDIDATES])
-    a, b = original.take(sample).vectors.astype(np.float32), space.items.decode(sample).vectors
+    shown = np.intersect1d(sample, known)  # the sample, unless items and segments differ
+    a, b = original.take(shown).vectors.astype(np.float32), space.items.decode(shown).vectors
     exact = FloatVectors(original.vectors, original.offsets).in_float32()
-    rankings = [_index_rankings(items, space, sample, others) for items in (exact, space.items)]
-    return _parity(a, b, _overlap(*rankings), len(sample))
+    asked = exact if queries is None else FloatVectors(queries.vectors, queries.offsets).in_float32()
+    rankings = [
+        _index_rankings(segments, items, space, sample, others)
+        for segments, items in ((asked, exact), (space.queries or space.items, space.items))
+    ]
+    return _parity(a, b, _overlap(*rankings), len(shown))
 
 
 def check(precision: str, parity: Parity, tolerance: Tolerance, what: str | None = None) -> None:
@@ -163,9 +172,9 @@ def _rankings(vectors: Vectors) -> list[NDArray[np.int64]]:
 
 
 def _index_rankings(
-    items: ItemVectors, space: Space, sample: NDArray[np.int64], others: NDArray[np.int64]
+    segments: ItemVectors, items: ItemVectors, space: Space, sample: NDArray[np.int64], others: NDArray[np.int64]
 ) -> list[NDArray[np.int64]]:
     """The top-10 of ``others`` by MaxSim, every item of the ``sample`` a segment, itself left out."""
-    scores = unit_scores(*as_units(items, space.weights, sample), items, others)
+    scores = unit_scores(*as_units(segments, space.weights, sample), items, others)
     scores[others[:, None] == sample[None, :]] = -np.inf
     return [top_k(column, TOP) for column in np.ascontiguousarray(scores.T)]
