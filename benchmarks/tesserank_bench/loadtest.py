@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tesserank_bench.conditions import Machine
 from tesserank_bench.errors import BenchmarkError
 from tesserank_bench.figures import Target
 from tesserank_bench.results import deliver
+from tesserank_evaluation.conditions import Machine
 
 NAME = "loadtest"
 ITEMS = 12_000
