@@ -11,7 +11,7 @@ import numpy as np
 
 from tesserank.artifact.bundle import save_template
 from tesserank.artifact.layout import PRECISIONS, Layout
-from tesserank.encoding.batch import encode_composed
+from tesserank.encoding.batch import EncoderRows, encode_composed
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.template import Template
 from tesserank.files import read_json, sha256_file, write_json
@@ -25,7 +25,7 @@ from tesserank_export.torch_encoder import torch_encode
 
 _PROJECTION_ITEMS = 2048  # items whose tokens the projection is fitted on
 _PARITY_TEXTS = 128
-_ROWS = 32  # inputs in a call of the encoder
+_ROWS = EncoderRows(32)  # inputs in a call of the encoder
 
 TokenIds = Sequence[Sequence[int]]
 

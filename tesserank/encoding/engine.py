@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +27,20 @@ def _providers() -> list[str]:
 class OnnxEngine:
     """A graph of ids and mask, both int64 [rows, L], to one output [rows, ...].
 
-    ``row_by_row``: run every row alone, on one thread, and ``threads`` rows at once. Dynamic int8 takes its
-    activations' scale from the whole batch, so that a row's result would depend on its neighbours, and a cached segment
-    on whom it happened to be encoded with. Alone, a row's result is a function of the row. float32 gives the same bits
-    either way. Nor is it slower than a batch: threads that share a row wait for each other at every operator, threads
-    that have rows of their own do not.
+    ``engine(ids, mask)`` runs a batch on ``threads`` threads, ``on_this_thread`` on the caller's alone: threads that
+    share a batch wait for each other at every operator, threads that have batches of their own do not. So the one is
+    quicker for what comes alone, the other does more in a second.
+
+    ``row_by_row``: run every row alone, without its padding. Dynamic int8 takes its activations' scale from the whole
+    batch, so that a row's result would depend on its neighbours and its padding, and a cached segment on whom it
+    happened to be encoded with. Alone, a row's result is a function of the row. float32 gives the same bits either way.
     """
 
     def __init__(self, path: Path, threads: int, row_by_row: bool = False) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1 if row_by_row else threads
-        options.inter_op_num_threads = 1
-        # Spinning threads would take the cores from the other models of the server.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=_providers())
-        except Exception as error:  # onnxruntime raises classes of its own for every kind of broken file
-            raise ArtifactError(f"{path} cannot be loaded ({error}): rebuild it with make export") from error
-        self._row_by_row = row_by_row
+        self.threads = threads
+        self.row_by_row = row_by_row
+        self._path = path
+        self._session = _session(path, 1 if row_by_row else threads)
         helpers = threads - 1 if row_by_row else 0
         self._pool = ThreadPoolExecutor(helpers, thread_name_prefix="encoder") if helpers else None
 
@@ -53,18 +50,68 @@ class OnnxEngine:
         return cls(path, threads, row_by_row=precision == "int8")
 
     def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        if not self._row_by_row or len(input_ids) == 1:
-            return self._run(input_ids, attention_mask)
-        rows: list[Any] = [None] * len(input_ids)
+        if not self.row_by_row:
+            return _run(self._session, input_ids, attention_mask)
+        return self._rows(input_ids, attention_mask, self._pool)
+
+    def on_this_thread(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The same, without other threads. May be called from several threads at once."""
+        if not self.row_by_row:
+            return _run(self._single, input_ids, attention_mask)
+        return self._rows(input_ids, attention_mask, None)
+
+    @cached_property
+    def _single(self) -> ort.InferenceSession:
+        """For one thread; made when first needed, as it has the weights once more."""
+        return self._session if self.threads == 1 else _session(self._path, 1)
+
+    def _rows(
+        self, ids: NDArray[np.int64], mask: NDArray[np.int64], pool: ThreadPoolExecutor | None
+    ) -> NDArray[np.float32]:
+        rows: list[Any] = [None] * len(ids)
+        lengths = row_lengths(mask)
 
         def run_rows(begin: int, end: int) -> None:
             for i in range(begin, end):
-                rows[i] = self._run(input_ids[i : i + 1], attention_mask[i : i + 1])
+                length = lengths[i]
+                output = _run(self._session, ids[i : i + 1, :length], mask[i : i + 1, :length])
+                rows[i] = output if output.ndim < 3 else _lengthened(output, ids.shape[1])
 
-        share(run_rows, len(rows), 1, self._pool)
+        share(run_rows, len(rows), 1, pool)
         return np.concatenate(rows)
 
-    def _run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        outputs: list[Any] = self._session.run(None, {_IDS: input_ids, _MASK: attention_mask})
-        result: NDArray[np.float32] = outputs[0]
-        return result
+
+def row_lengths(attention_mask: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many tokens of each row are left without the padding at its end, at least 1: [rows, L] -> int64 [rows]."""
+    reversed_mask = attention_mask[:, ::-1] != 0
+    lengths: NDArray[np.int64] = attention_mask.shape[1] - reversed_mask.argmax(axis=1)
+    return np.where(reversed_mask.any(axis=1), lengths, 1)
+
+
+def _lengthened(vectors: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """[1, n, d] -> [1, length, d], zeros behind."""
+    if vectors.shape[1] == length:
+        return vectors
+    longer = np.zeros((1, length, vectors.shape[2]), dtype=vectors.dtype)
+    longer[:, : vectors.shape[1]] = vectors
+    return longer
+
+
+def _session(path: Path, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the cores from the other models of the server.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(str(path), options, providers=_providers())
+    except Exception as error:  # onnxruntime raises classes of its own for every kind of broken file
+        raise ArtifactError(f"{path} cannot be loaded ({error}): rebuild it with make export") from error
+
+
+def _run(
+    session: ort.InferenceSession, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    outputs: list[Any] = session.run(None, {_IDS: input_ids, _MASK: attention_mask})
+    result: NDArray[np.float32] = outputs[0]
+    return result

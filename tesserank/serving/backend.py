@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tesserank.artifact.assemble import ARTIFACT
 from tesserank.artifact.layout import MANIFEST
 from tesserank.artifact.manifest import Manifest
+from tesserank.encoding.batch import EncoderRows
 from tesserank.errors import ArtifactError, ConfigError, OverloadedError, RequestError, TesserankError
 from tesserank.files import read_json
 from tesserank.protocol import SEGMENT_ENCODER, ErrorCode, Interface
@@ -69,6 +70,14 @@ def int_parameter(args: dict[str, str], name: str, default: int, lowest: int = 1
     return int(value)
 
 
+def encoder_rows(args: dict[str, str]) -> EncoderRows:
+    """What a call of segment_encoder may carry, from ``encoder_rows`` and ``encoder_lengths``. Raises ConfigError."""
+    lengths = parameter(args, "encoder_lengths", "mixed")
+    if lengths not in ("mixed", "bucket"):
+        raise ConfigError(f"encoder_lengths (or TESSERANK_ENCODER_LENGTHS) must be mixed or bucket, not {lengths!r}")
+    return EncoderRows(int_parameter(args, "encoder_rows", 64, highest=64), mixed_lengths=lengths == "mixed")
+
+
 def prepare_process() -> None:
     """Settings of a model's process that keep its answers quick; to be called at the end of ``initialize``."""
     import triton_python_backend_utils as pb_utils
@@ -88,7 +97,7 @@ def inputs_of(request: Any, interface: Interface) -> Arrays:
 
 
 def call_encoder(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Call segment_encoder, whose dynamic batcher may add other callers' rows. Raises TesserankError if it fails."""
+    """Call segment_encoder, which may run other callers' rows beside these. Raises TesserankError if it fails."""
     import triton_python_backend_utils as pb_utils
 
     ids, mask = (tensor.name for tensor in SEGMENT_ENCODER.inputs)

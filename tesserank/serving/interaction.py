@@ -83,7 +83,7 @@ class LateInteraction:
         for segment, (start, stop) in enumerate(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)):
             own = units[:, start:stop]
             weights = np.ones(stop - start, dtype=np.float32)
-            scores[segment] = self._aggregate(own, weights, self._method, self._temperature(name))
+            scores[segment] = self._aggregate(own, weights, self._method, self.temperature(name))
         return SpaceScores(space.segments, scores.T)
 
     def of_channels(self, channels: Sequence[LiveChannel], spaces: Mapping[str, SpaceScores]) -> NDArray[Any]:
@@ -130,7 +130,7 @@ class LateInteraction:
                         columns=_as_slice(columns),
                         weights=user.weights[space.segments[columns]],
                         scale=channel.weight * self._scales[name],
-                        temperature=self._temperature(name),
+                        temperature=self.temperature(name),
                     )
                 )
         return live
@@ -150,7 +150,7 @@ class LateInteraction:
             changes[channel.space] += channel.scale * parts
         return changes
 
-    def _temperature(self, space: str) -> float:
+    def temperature(self, space: str) -> float:
         """The temperature on the scale of a space's raw segment scores."""
         return self._scaled_temperature / self._scales[space]
 

@@ -27,7 +27,7 @@ class TritonPythonModel:
             root,
             cache=cache,
             encode=backend.call_encoder,
-            encoder_rows=backend.int_parameter(args, "encoder_rows", 64, highest=64),
+            encoder_rows=backend.encoder_rows(args),
             maxsim_threads=backend.int_parameter(args, "maxsim_threads", 2),
             clock=clock,
         )
