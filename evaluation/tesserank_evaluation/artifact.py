@@ -24,10 +24,10 @@ class HeldOutArtifact:
 
 
 def open_held_out(root: Path, catalog: Catalog, digests: Mapping[str, str], remedy: str) -> HeldOutArtifact:
-    """Check an artefact's files and what it was fitted on. ``digests``: of the log that each protocol keeps.
+    """Check an artefact's files and what it was fitted on. ``digests``: of the logs it may be, by their protocols.
 
     Raises ArtifactError, naming the ``remedy`` command, if the artefact is of another catalogue, saw the held-out
-    items, or was fitted on another log than the one that is evaluated on.
+    items, or was fitted on another log than those.
     """
     manifest = load_manifest(root, (TOKENIZER_PART, ENCODER_PART, INDEX_PART))
     source = manifest.provenance["catalog"]["sha256"]
@@ -51,7 +51,8 @@ def _fitted_on(manifest: Manifest, digests: Mapping[str, str], remedy: str) -> s
     for protocol, digest in digests.items():
         if events["held_out"]["train_sha256"] == digest:
             return protocol
+    held, allowed = events["held_out"], ", ".join(f"{name} {digest[:12]}" for name, digest in digests.items())
     raise ArtifactError(
-        f"artefact {manifest.artifact_id} held out the last items of another log "
-        f"({events['held_out']['train_sha256'][:12]}) than this one: {remedy}"
+        f"artefact {manifest.artifact_id} held out the last items of another log or by another protocol "
+        f"({held['protocol']} {held['train_sha256'][:12]}) than is evaluated here ({allowed}): {remedy}"
     )

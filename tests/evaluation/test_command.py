@@ -116,13 +116,23 @@ def test_a_sample_of_users_and_of_recommenders(
     artifact: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    more = ("--artifact", str(artifact), "--users", "20", "--only", "tesserank,popularity", "--protocol", "strict")
+    more = ("--artifact", str(artifact), "--users", "20", "--only", "tesserank,popularity", "--protocol", "plain")
     assert main(typed(tiny, *more, "--out", "few.json")) == 0
     found = json.loads((tmp_path / "few.json").read_text(encoding="utf-8"))["protocols"]
-    assert list(found) == ["strict"]
-    assert found["strict"]["users"] == 20 < found["strict"]["eligible"]
-    assert set(found["strict"]["recommenders"]) == {"tesserank", "popularity"}
-    assert found["strict"]["recommenders"]["tesserank"]["settings"]["fitted_on"] == "plain"
+    assert list(found) == ["plain"]
+    assert found["plain"]["users"] == 20 < found["plain"]["eligible"]
+    assert set(found["plain"]["recommenders"]) == {"tesserank", "popularity"}
+    assert found["plain"]["recommenders"]["tesserank"]["settings"]["fitted_on"] == "plain"
+
+
+def test_what_was_fitted_on_more_than_strict_allows_is_refused(
+    artifact: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(typed(tiny, "--artifact", str(artifact), "--protocol", "strict")) == 2
+    assert re.search(
+        r"by another protocol \(plain \w{12}\) .* \(strict \w{12}\).*--hold-out strict", capsys.readouterr().err
+    )
 
 
 BAD = {
@@ -191,6 +201,8 @@ def test_no_server_is_said(
         "127.0.0.1:9",
         "--timeout",
         "1",
+        "--protocol",
+        "plain",
     )
     assert main(typed(tiny, *flags)) == 2
     assert "error: the server does not answer" in capsys.readouterr().err

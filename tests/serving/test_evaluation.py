@@ -9,7 +9,6 @@ import pytest
 
 from examples.sample_data import SamplePaths
 from tesserank.errors import ArtifactError, ServerError
-from tesserank_client import Client
 from tesserank_evaluation.late_interaction import TesserankInProcess, opened
 from tesserank_evaluation.metrics import gains
 from tesserank_evaluation.ranking import rank
@@ -83,9 +82,6 @@ def test_a_server_of_another_artefact_is_found_out(
 def test_a_user_the_server_can_say_nothing_about_has_all_items_tied(
     served: Served, catalog: Catalog, cases: Cases, in_process: TesserankInProcess
 ) -> None:
-    class Forgetful(Client):
-        """Knows none of the first user's items."""
-
     with served.client() as client:
         ranks = ServedRanks(client, catalog, in_process.limits.max_history_events)
         wordless = History(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64), ())
