@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from examples.sample_data import SamplePaths
-from tesserank.errors import ArtifactError, ServerError
+from tesserank.errors import ArtifactError
 from tesserank_evaluation.late_interaction import TesserankInProcess, opened
 from tesserank_evaluation.metrics import gains
 from tesserank_evaluation.ranking import rank
@@ -73,9 +74,12 @@ def test_a_server_of_another_artefact_is_found_out(
         ranks = ServedRanks(client, catalog, in_process.limits.max_history_events)
         with pytest.raises(ArtifactError, match="it serves another one"):
             ranks.check_serves(Backwards(in_process), cases.histories[:8])  # type: ignore[arg-type]
-        other = ServedRanks(client, Catalog.of(["only"], ["one"]), in_process.limits.max_history_events)
-        with pytest.raises((ArtifactError, ServerError)):
-            other.rank(cases, lambda count: None)
+        first = cases.histories[0]
+        alone = History(np.zeros(1, dtype=np.int32), first.timestamps[:1], first.kinds[:1])
+        known = Catalog.of([catalog.item_ids[0]], ["the only one here, of many there"])
+        other = ServedRanks(client, known, in_process.limits.max_history_events)
+        with pytest.raises(ArtifactError, match="which the catalogue lacks"):
+            other.rank(replace(cases, histories=(alone,) * len(cases.histories)), lambda count: None)
 
 
 @pytest.mark.parametrize("served", ["item"], indirect=True)
