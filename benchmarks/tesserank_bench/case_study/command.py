@@ -1,8 +1,9 @@
 """The technique as it was first proposed, on its case study: 1,000 users, 100,000 items, 50 dimensions, 5 batches.
 
-Sparse features → embeddings → segments in their spaces → the transformer → y_i = Σ_k y_ik → argsort, each step timed by
-itself and each ranking judged; beside it sequence classification of (history, item) pairs by the same backbone, timed on
-a sample and extrapolated. Users and items are made up (the export of 100,000 items takes some minutes, and is kept).
+Sparse features → embeddings → segments in their spaces → the transformer → y_i = Σ_k y_ik → argsort, each step timed
+by itself and each ranking judged; beside it sequence classification of (history, item) pairs by the same backbone,
+timed on a sample and extrapolated. Users and items are made up (the export of 100,000 items takes some minutes, and is
+kept).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,6 @@ from tesserank_bench.case_study.segments import SegmentRanking
 from tesserank_bench.case_study.world import World, make_world, write_catalogue, write_events
 from tesserank_bench.conditions import Machine
 from tesserank_bench.results import deliver
-from tesserank_export.catalog import Catalog
 from tesserank_export.events import Events
 from tesserank_export.heldout import HeldOut, hold_out_last
 
@@ -136,11 +137,11 @@ class CaseStudy:
         self._say("3 to 8 segments → transformer → y_ik → sum → argsort")
         with threadpool_limits(1, "blas"):  # as in the server: items are spread over threads
             config = open_segments(artifact, load_index(Layout(artifact).index))
-            ranking, judged = self._rank(artifact, config, plan.batches)
+            ranking, judged = self._rank(artifact, config)
             quality |= {PROPOSED: judged["all"]} | {
                 f"segments, {space} space alone": own for space, own in judged.items() if space != "all"
             }
-            quality[NOW] = self._rank(artifact, as_now(config), 1)[1]["all"]
+            quality[NOW] = self._rank(artifact, as_now(config))[1]["all"]
         self._say("instead: pairs through the cross-encoder")
         pairs = self._time_pairs(artifact)
         spent = sum(step["seconds"] for step in ranking["steps"])
@@ -162,7 +163,7 @@ class CaseStudy:
     def _batches(self) -> list[slice]:
         """Positions of the users of each batch."""
         edges = np.linspace(0, len(self.held.users), self.plan.batches + 1).astype(int).tolist()
-        return [slice(first, stop) for first, stop in zip(edges[:-1], edges[1:], strict=True)]
+        return [slice(first, stop) for first, stop in pairwise(edges)]
 
     def _quality(self) -> Quality:
         return Quality(self.held, self.world.taste_of, self._tastes)
@@ -173,8 +174,8 @@ class CaseStudy:
             quality.add(scores(batch), batch.start)
         return quality.result()
 
-    def _rank(self, artifact: Path, config: SegmentsConfig, batches: int) -> tuple[Result, dict[str, Result]]:
-        """What the steps took over the first ``batches``; quality by space, and of "all" of them."""
+    def _rank(self, artifact: Path, config: SegmentsConfig) -> tuple[Result, dict[str, Result]]:
+        """What the steps took; quality by space, and of "all" of them."""
         layout, precision = Layout(artifact), load_manifest(artifact, []).precision
         ranking = SegmentRanking(
             load_index(layout.index), config, open_template(artifact), TextTokenizer(layout.tokenizer),
@@ -183,7 +184,7 @@ class CaseStudy:
         contexts = self.contexts()
         ranking.warm_up(contexts[-1])
         judged: dict[str, Quality] = {}
-        for batch in self._batches()[:batches]:
+        for batch in self._batches():
             rows: dict[str, list[NDArray[np.float32]]] = {}
             for scores, _ in ranking.rank(contexts[batch]):
                 for space, own in scores.items():

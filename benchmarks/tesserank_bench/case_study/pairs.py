@@ -43,7 +43,7 @@ def time_pairs(
 def sample_pairs(histories: Sequence[str], items: Sequence[str], count: int, seed: int) -> list[tuple[str, str]]:
     """``count`` pairs, ROWS after ROWS of one history each, drawn at random."""
     rng = np.random.default_rng(seed)
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     while len(pairs) < count:
         history = histories[int(rng.integers(len(histories)))]
         chosen = rng.integers(len(items), size=min(ROWS, count - len(pairs)))
