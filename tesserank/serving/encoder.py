@@ -20,12 +20,12 @@ from tesserank.serving.dispatch import Incoming, Reply
 IDS, MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
 EMBEDDINGS = SEGMENT_ENCODER.outputs[0].name
 
-# Of a batch that one thread runs: two rows of 130 tokens, or eight of 34, keep its matrix units as busy as more would, and
-# the less there is in it, the sooner the first of them are done.
+# Of a batch that one thread runs: two rows of 130 tokens, or eight of 34, keep its matrix units as busy as more would,
+# and the less there is in it, the sooner the first of them are done.
 MOST_TOKENS = 300
 MOST_ROWS_ALONE = 64  # of a batch that all threads share
 MOST_PADDING = 0.15  # of a batch's tokens
-BATCH_COST = 15  # tokens: what a batch takes beside its tokens, so what a row may add in padding and still be better off
+BATCH_COST = 15  # tokens that would take as long as a batch does beside its tokens: padding up to that pays
 # Among how many waiting rows, the oldest ones, a batch is put together: to look at all would take longer the more wait.
 _LOOKED_AT = 256
 

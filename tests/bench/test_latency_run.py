@@ -142,7 +142,7 @@ def test_loads_are_as_cached_as_they_claim(result: dict[str, Any]) -> None:
         assert 0 < entry["busiest_caller_process"] <= 1.2
     assert result["cache"]["off"]["cached_share"] == 0
     assert result["cache"]["cached"]["cached_share"] == pytest.approx(0.9, abs=0.05)
-    assert 0 < result["padding"]["waste"] < 1
+    assert result["padding"]["waste"] == 0, "int8 runs rows one by one, without padding"
     assert result["padding"]["real_tokens"] > 8 * 3 * 4
 
 

@@ -1,4 +1,4 @@
-"""How much is measured: as much as fits a quarter of an hour, or a minute or two with --quick."""
+"""How much is measured: as much as fits a quarter of an hour, or a minute with --quick."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ QUICK = Plan(
     load_requests={(COLD, COMPARED): 16, (HOT, COMPARED): 48},
     requests_each=4,
     load_repeats=1,
-    contest_requests=128,
+    contest_requests=64,
     contest_repeats=1,
     mixed_requests=32,
     history_lengths=(20, 2_000),
-    history_repeats=10,
-    reference_users=2,
+    history_repeats=4,
+    reference_users=1,
 )
