@@ -65,7 +65,7 @@ def test_slow_answers_hold_up_no_quick_one(tmp_path: Path, items_file: Path, mod
         _, result = load(url, items_file, tmp_path / "out", *mode, "--duration", "4")
     figures = result["figures"]["all"]
     assert 100 <= figures["p50_ms"] < 500, "a second, if quick answers waited for slow ones"
-    assert 1000 <= figures["p90_ms"]
+    assert figures["p90_ms"] >= 1000
 
 
 def test_errors_are_counted_by_type_and_have_no_latency(tmp_path: Path, items_file: Path) -> None:
