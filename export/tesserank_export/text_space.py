@@ -83,11 +83,15 @@ def make_learned_space(
 
     None: the same as the item's. ``kind`` is one of ``maxsim.vectors.KINDS``.
     """
-    count = len(vectors)
-    offsets, weights = np.arange(count + 1, dtype=np.int64), np.ones(count, dtype=np.float32)
-    items = quantise(kind, Ragged(vectors, offsets))
-    asked = None if queries is None else quantise(kind, Ragged(queries, offsets))
+    weights = np.ones(len(vectors), dtype=np.float32)
+    items = quantise(kind, one_each(vectors))
+    asked = None if queries is None else quantise(kind, one_each(queries))
     return Space(name, items, weights, space_scale(items, weights, queries=asked), asked)
+
+
+def one_each(vectors: NDArray[np.float32]) -> Ragged:
+    """Every item with one vector of [n, d]."""
+    return Ragged(vectors, np.arange(len(vectors) + 1, dtype=np.int64))
 
 
 def make_space(

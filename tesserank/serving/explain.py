@@ -34,7 +34,7 @@ from tesserank.serving.embedder import SegmentEmbedder
 from tesserank.serving.interaction import LateInteraction
 from tesserank.serving.request import RankingOptions, UserContext
 from tesserank.serving.scorer import SegmentScorer
-from tesserank.serving.segments import SpaceTokens, UserSegments
+from tesserank.serving.segments import UserSegments
 from tesserank.serving.wording import Vocabulary, Wording
 
 

@@ -26,9 +26,7 @@ _OVERSAMPLING, _POWER_ITERATIONS = 16, 3
 Matrix = NDArray[np.float32]
 
 
-def fit_transitions(
-    events: Events, n_items: int, dim: int, penalty: float, seed: int
-) -> tuple[Matrix, Matrix]:
+def fit_transitions(events: Events, n_items: int, dim: int, penalty: float, seed: int) -> tuple[Matrix, Matrix]:
     """Vectors of items and of items as segments, each float32 [n_items, dim].
 
     Items that are followed by nothing have a zero vector as segments, those that follow nothing one as items; so have
@@ -55,7 +53,7 @@ def windows(events: Events, n_items: int) -> tuple[Any, Any]:
     """X and Y: sparse float32 [E, n_items], a row for every event of a user but the first; repeats do not count."""
     from scipy import sparse
 
-    user, item, place, length = _distinct(events)
+    item, place, length = _distinct(events)
     sides = []
     moments = np.flatnonzero(place > 0)  # between the event before and this one
     for steps, sign, room in ((_PAST, -1, place), (_FUTURE, 1, length - place)):
@@ -72,7 +70,7 @@ def windows(events: Events, n_items: int) -> tuple[Any, Any]:
 
 
 def _distinct(events: Events) -> tuple[NDArray[Any], ...]:
-    """First occurrences of every user's items: user, item, place in the user's history and that history's length."""
+    """First occurrences of every user's items: item, place in the user's history, and that history's length."""
     firsts = [
         start + first_occurrences(history)
         for start, history in zip(events.offsets[:-1].tolist(), events.histories(), strict=True)
@@ -80,7 +78,7 @@ def _distinct(events: Events) -> tuple[NDArray[Any], ...]:
     lengths = np.array([len(first) for first in firsts])
     kept = np.concatenate(firsts)
     place = np.arange(len(kept)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return events.user[kept], events.item[kept], place, np.repeat(lengths, lengths)
+    return events.item[kept], place, np.repeat(lengths, lengths)
 
 
 def _leading(past: Any, future: Any, penalty: float, rank: int, seed: int) -> tuple[Matrix, Matrix, Matrix]:
