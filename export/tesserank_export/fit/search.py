@@ -14,7 +14,7 @@ from tesserank_export.fit.cases import Cases
 from tesserank_export.fit.choice import Difference, Gains, Judge
 from tesserank_export.fit.scoring import Scores, Way, gains
 
-RECENCIES = (1.0, 0.8, 0.6, 0.4)
+RECENCIES = (1.0, 0.8, 0.6, 0.4, 0.25)
 TEMPERATURES = (4.0, 2.0, 1.0)
 # A space's weight when it is added: so many times that at which its scores vary as much as all those before together.
 RATIOS = tuple(2.0**power for power in range(-5, 3))
