@@ -74,7 +74,7 @@ class Candidates:
         """How the prior may be learned: of events of all times alike, and, with timestamps, of the newest more."""
         span = _span(self._cases.train)
         half_lives = dict.fromkeys(int(share * span) for share in HALF_LIVES)
-        return [LearnedConfig(dim=1, half_life_s=half_life) for half_life in half_lives]
+        return [LearnedConfig(half_life_s=half_life) for half_life in half_lives]
 
     def _below(self, dimensions: Sequence[int]) -> list[int]:
         """Those that are less than there are items, or the first."""

@@ -19,6 +19,8 @@ TEMPERATURES = (4.0, 2.0, 1.0)
 # A space's weight when it is added: so many times that at which its scores vary as much as all those before together.
 RATIOS = tuple(2.0**power for power in range(-5, 3))
 FINER = (0.7, 1.4)
+# A space costs bytes in the index and time in every request: it must bring at least this share of the NDCG without it.
+LEAST_GAIN = 0.01
 
 
 @dataclass
@@ -99,15 +101,17 @@ class Search:
         index = self._decide(what, own, [gains(rival.scores, self.cases) for rival in rivals], map(describe, rivals))
         return best if index is None else rivals[index]
 
-    def _decide(self, what: str, before: Gains, options: Sequence[Gains], names: Iterable[str]) -> int | None:
-        """Which of the options to take, None for none; the decision is recorded."""
+    def _decide(
+        self, what: str, before: Gains, options: Sequence[Gains], names: Iterable[str], least: float = 0.0
+    ) -> int | None:
+        """Which of the options to take, None for none; the decision is recorded. ``least``: that a gain must be."""
         if not options:
             return None
         every = np.stack([before, *options])
         honest = self.judge.cross_validated(every)
         gain = self.judge.difference(honest, before)
         best = int(every.mean(axis=1).argmax()) - 1
-        taken = gain.is_gain and best >= 0
+        taken = gain.is_gain and gain.mean >= least and best >= 0
         name = list(names)[best] if best >= 0 else "as it is"
         self._record(Step(f"{what}: {name}", float(honest.mean()), gain, taken))
         return best if taken else None
@@ -150,7 +154,8 @@ class Search:
         best = int(np.argmax(honest))
         rival, (weights, options) = rivals[best], tried[best]
         name = rival.candidate.name
-        index = self._decide(f"with {name}", before, options, [f"weight {weight:.3g}" for weight in weights])
+        names = [f"weight {weight:.3g}" for weight in weights]
+        index = self._decide(f"with {name}", before, options, names, least=LEAST_GAIN * float(before.mean()))
         if index is None:
             return False
         rival.weight = weights[index]
