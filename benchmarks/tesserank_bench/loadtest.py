@@ -19,10 +19,10 @@ from typing import Any
 
 import psutil
 
-from tesserank_bench.conditions import Machine
 from tesserank_bench.errors import BenchmarkError
 from tesserank_bench.figures import Target
 from tesserank_bench.results import deliver
+from tesserank_evaluation.conditions import Machine
 
 NAME = "loadtest"
 ITEMS = 12_000

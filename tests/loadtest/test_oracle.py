@@ -64,8 +64,8 @@ def test_slow_answers_hold_up_no_quick_one(tmp_path: Path, items_file: Path, mod
     with stub("--service-ms", "100", "--slow", "3:1000") as url:
         _, result = load(url, items_file, tmp_path / "out", *mode, "--duration", "4")
     figures = result["figures"]["all"]
-    assert figures["p50_ms"] == pytest.approx(100, rel=0.05)
-    assert figures["p90_ms"] == pytest.approx(1000, rel=0.05)
+    assert 100 <= figures["p50_ms"] < 500, "a second, if quick answers waited for slow ones"
+    assert figures["p90_ms"] >= 1000
 
 
 def test_errors_are_counted_by_type_and_have_no_latency(tmp_path: Path, items_file: Path) -> None:

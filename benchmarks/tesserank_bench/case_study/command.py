@@ -42,8 +42,8 @@ from tesserank_bench.case_study.plan import FULL, QUICK, THREADS, Plan
 from tesserank_bench.case_study.quality import Quality
 from tesserank_bench.case_study.segments import SegmentRanking
 from tesserank_bench.case_study.world import World, make_world, write_catalogue, write_events
-from tesserank_bench.conditions import Machine
 from tesserank_bench.results import deliver
+from tesserank_evaluation.conditions import Machine
 from tesserank_export.events import Events
 from tesserank_export.heldout import HeldOut, hold_out_last
 

@@ -50,17 +50,19 @@ def measure(settings: Settings, plan: Plan, say: Callable[[str], None], result: 
     run = Run(settings, plan, say)
     result["setup"] = run.describe()
     server, uncached, content = run.servers()
-    say("starting Triton, three times")
+    others = [uncached, content] if plan.every_server else []
+    say(f"starting {1 + len(others)} of Triton")
     with ExitStack() as stack:
-        stack.enter_context(serving([server, uncached, content]))
+        stack.enter_context(serving([server, *others]))
         # As the server's own process has it: items are spread over threads, and BLAS threads would fight them.
         stack.enter_context(threadpool_limits(1, "blas"))
         run.measure_one_caller(server, result)
         with LoadGenerator() as generator:
             throughput.measure(run.bench, server, generator, result)
             throughput.mixed(run.bench, server, generator, result)
-            throughput.contest(run.bench, server, uncached, generator, result)
-        servers = {"item": server, "content": content}
+            if uncached in others:
+                throughput.contest(run.bench, server, uncached, generator, result)
+        servers = {"item": server} | ({"content": content} if content in others else {})
         histories.measure(run.bench, servers, result)
         histories.measure_stages(run.bench, servers, result)
 
