@@ -39,12 +39,13 @@ class Quality:
             best = np.argpartition(own, -TOP_K)[-TOP_K:]
             self.to_taste.append(float(np.mean([self.taste_of[item] in self.tastes[user] for item in best])))
 
-    def result(self) -> Result:
-        """Means, with the standard error of NDCG."""
+    def result(self, users: int | None = None) -> Result:
+        """Means of the first so many users (None: of all), with the standard error of NDCG."""
+        ndcg = self.ndcg[:users]
         return {
-            "users": len(self.ndcg),
-            "ndcg_at_10": round(float(np.mean(self.ndcg)), 4),
-            "ndcg_standard_error": round(float(np.std(self.ndcg, ddof=1) / len(self.ndcg) ** 0.5), 4),
-            "recall_at_10": round(float(np.mean(self.recall)), 4),
-            "to_taste_at_10": round(float(np.mean(self.to_taste)), 4),
+            "users": len(ndcg),
+            "ndcg_at_10": round(float(np.mean(ndcg)), 4),
+            "ndcg_standard_error": round(float(np.std(ndcg, ddof=1) / len(ndcg) ** 0.5), 4),
+            "recall_at_10": round(float(np.mean(self.recall[:users])), 4),
+            "to_taste_at_10": round(float(np.mean(self.to_taste[:users])), 4),
         }

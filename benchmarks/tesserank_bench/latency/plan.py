@@ -1,4 +1,4 @@
-"""How much is measured: as much as fits a quarter of an hour, or a minute with --quick."""
+"""How much is measured: as much as fits a quarter of an hour, or about a minute with --quick."""
 
 from __future__ import annotations
 
