@@ -80,4 +80,6 @@ def markdown(record: Mapping[str, Any]) -> str:
     for step in record["steps"]:
         gain = f"{step['gain']:+.4f} ± {step['standard_error']:.4f}"
         lines.append(f"| {step['step']} | {step['ndcg_at_10']:.4f} | {gain} | {'taken' if step['taken'] else ''} |")
+    if not record["fitted"]:
+        lines += ["", "Left as configured: too few users, or nothing that is better beyond doubt."]
     return "\n".join(lines) + "\n"
