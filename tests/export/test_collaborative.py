@@ -255,12 +255,15 @@ def test_transitions_of_single_events_are_none() -> None:
     assert not queries.any()
 
 
-def test_transitions_leave_out_what_is_rare_where_there_are_too_many_items(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transitions_leave_out_what_is_rare_where_there_are_too_many_items_and_say_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(transitions, "MOST_ITEMS", 2)
     items, queries = fit_transitions(events_of([[0, 2, 1], [0, 1], [1, 0]]), 3, 2, 1.0, seed=0)
     assert queries[:2].any()
     assert not queries[2].any()
     assert not items[2].any()
+    assert caplog.messages == ["transitions: 2 of 3 items, the most met, have vectors"]
 
 
 def test_popularity_is_the_logarithm_of_how_often_lately() -> None:

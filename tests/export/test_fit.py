@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tesserank.artifact.bundle import open_segments
 from tesserank.artifact.layout import Layout
 from tesserank.artifact.manifest import load_manifest
+from tesserank.cli import main
 from tesserank.errors import ConfigError
 from tesserank.index import load_index
 from tesserank.segments.config import SegmentsConfig, parse_segments
@@ -28,7 +29,7 @@ from tesserank_export.heldout import PLAIN, PROTOCOLS
 from tests.core.world import ITEMS, CountingEncoder, make_config, make_embedder, make_index
 from tests.evaluation.logs import log_of, random_log
 from tests.export.tiny import ITEMS as CATALOGUE
-from tests.export.tiny import make_options, run_export
+from tests.export.tiny import make_options, run_export, write_items
 
 HISTORIES = ([1, 2, 3, 10, 5], [11, 4], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [11])
 WAYS = (Way("sum", 1.0, 1.0), Way("sum", 1.0, 0.5), Way("softmax", 0.3, 0.8), Way("softmax", 2.0, 1.0))
@@ -231,3 +232,19 @@ def test_fitting_needs_events_and_segments_that_are_items(bert: Path, tmp_path: 
     segments.write_text('[history]\ncut = "session"\n', encoding="utf-8")
     with pytest.raises(ConfigError, match=r'needs history\.cut = "item", not \'session\''):
         fitted(tmp_path, bert, chains(60), segments=segments)
+
+
+def test_the_command_prints_the_table_and_writes_the_segments_file(
+    bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog, log = write_items(tmp_path / "items.jsonl"), write_log(tmp_path / "log.csv", chains(120))
+    places = ["--artifacts", str(tmp_path / "artifacts"), "--model-repository", str(tmp_path / "repository")]
+    small = ["--model", str(bert), "--dim", "16", "--tolerance", "index.top10_agreement=0.9"]
+    out = tmp_path / "deep" / "fitted.toml"
+    assert main(["fit", "--catalog", str(catalog), "--events", str(log), *places, *small, "--out", str(out)]) == 0
+    config = parse_segments(out.read_text(encoding="utf-8"))
+    assert config.history.spaces != SegmentsConfig().history.spaces
+    printed = capsys.readouterr().out
+    assert "next items of 120 users, plain protocol" in printed
+    assert "| fitted against as configured |" in printed
+    assert (tmp_path / "repository" / "recommend" / "config.pbtxt").is_file()

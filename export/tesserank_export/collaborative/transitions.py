@@ -9,6 +9,7 @@ an item two vectors: one as a segment (what follows it) and one as an item (what
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,8 @@ _OVERSAMPLING, _POWER_ITERATIONS = 16, 3
 
 Matrix = NDArray[np.float32]
 
+logger = logging.getLogger(__name__)
+
 
 def fit_transitions(events: Events, n_items: int, dim: int, penalty: float, seed: int) -> tuple[Matrix, Matrix]:
     """Vectors of items and of items as segments, each float32 [n_items, dim].
@@ -35,6 +38,8 @@ def fit_transitions(events: Events, n_items: int, dim: int, penalty: float, seed
     items, queries = (np.zeros((n_items, dim), dtype=np.float32) for _ in range(2))
     counts = np.bincount(events.item, minlength=n_items)
     chosen = np.sort(np.argsort(-counts, kind="stable")[: min(MOST_ITEMS, np.count_nonzero(counts))])
+    if len(chosen) < (met := np.count_nonzero(counts)):
+        logger.warning("transitions: %s of %s items, the most met, have vectors", f"{len(chosen):,}", f"{met:,}")
     past, future = windows(events, n_items)
     if not past.nnz:
         return items, queries
