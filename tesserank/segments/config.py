@@ -26,7 +26,10 @@ else:
 TEXT_SPACE = "text"
 COLLABORATIVE_SPACE = "collaborative"
 # Spaces that the export learns from events; what each is: export/tesserank_export/collaborative.
-LEARNED_SPACES = (COLLABORATIVE_SPACE, "factorisation", "cooccurrence", "item2vec", "transitions", "popularity")
+LEARNED_SPACES = (
+    COLLABORATIVE_SPACE,
+    *("factorisation", "cooccurrence", "item2vec", "ease", "transitions", "popularity"),
+)
 CUTS = ("item", "session", "content")
 METHODS = ("sum", "softmax")
 SEARCHES = ("auto", "exhaustive", "pruned")
@@ -60,6 +63,7 @@ class HistorySpace:
     method: str | None = None
     temperature: float | None = None
     recency: float | None = None
+    max_events: int | None = None
 
     def check(self) -> None:
         _weights(weight=self.weight)
@@ -69,6 +73,8 @@ class HistorySpace:
             _temperature(self.temperature)
         if self.recency is not None:
             _recency(self.recency)
+        if self.max_events is not None:
+            _at_least(1, max_events=self.max_events)
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ class LearnedConfig:
     """How the export learns a space from events; which key is whose: ``export/tesserank_export/collaborative``."""
 
     dim: int = 0  # 0: the export's --collaborative-dim
-    penalty: float = 100.0  # of transitions: the ridge of the regression
+    penalty: float = 100.0  # of ease and transitions: the ridge of the regression
     half_life_s: int = 0  # of popularity: an event so many seconds older counts half; 0: all count alike
 
     def check(self) -> None:
@@ -180,7 +186,7 @@ class SearchConfig:
 class Channel:
     """Segments of one source in one space. Segments are aggregated within their channel; channels are added.
 
-    ``recency`` is of a history's segments: texts have no age.
+    ``recency`` and ``max_events`` are of a history's segments: texts have no age.
     """
 
     source: str
@@ -189,6 +195,7 @@ class Channel:
     method: str
     temperature: float  # in standard deviations of the space's segment scores
     recency: float = 1.0
+    max_events: int = 1
 
     @property
     def name(self) -> str:
@@ -225,6 +232,7 @@ class SegmentsConfig:
             method=self.aggregation.method if space.method is None else space.method,
             temperature=self.aggregation.temperature if space.temperature is None else space.temperature,
             recency=self.history.recency if space.recency is None else space.recency,
+            max_events=self.history.max_events if space.max_events is None else space.max_events,
         )
 
     def spaces(self) -> tuple[str, ...]:
@@ -337,7 +345,13 @@ def _history_space(space: str, entry: Any) -> HistorySpace:
     return own
 
 
-_HISTORY_SPACE_TYPES: Mapping[str, type[Any]] = {"weight": float, "method": str, "temperature": float, "recency": float}
+_HISTORY_SPACE_TYPES: Mapping[str, type[Any]] = {
+    "weight": float,
+    "method": str,
+    "temperature": float,
+    "recency": float,
+    "max_events": int,
+}
 
 
 def _typed(name: str, value: Any, kind: type[_T]) -> _T:

@@ -78,6 +78,13 @@ class _HistorySegment(NamedTuple):
     weight: float
 
 
+class _Window(NamedTuple):
+    """How much of a history a space sees; most spaces share one."""
+
+    max_events: int
+    recency: float
+
+
 def _aged_segments(items: Sequence[list[int]], means: Sequence[float], recency: float) -> list[_HistorySegment]:
     """Segments of ``items`` (rows) with weights ``means``, less the older they are; the newest is the last."""
     ages = range(len(items) - 1, -1, -1)
@@ -107,7 +114,11 @@ class SegmentPlanner:
         self._lookups = lookups
         channels = config.channels()
         self._channels = {channel.name: position for position, channel in enumerate(channels)}
-        self._recencies = {channel.space: channel.recency for channel in channels if channel.source == "history"}
+        self._windows = {
+            channel.space: _Window(channel.max_events, channel.recency)
+            for channel in channels
+            if channel.source == "history"
+        }
         # A segment that comes again is as long to tokenise as to score with a hundred items.
         self._text_encoding = lru_cache(_REMEMBERED_TEXTS)(self._encode_text)
         self._cutter = HistoryCutter(config.history, index.item_ids, index.tokens.lengths)
@@ -140,17 +151,16 @@ class SegmentPlanner:
             return
         rows = rows[known]
         timestamps = None if context.timestamps is None else np.asarray(context.timestamps, dtype=np.int64)[known]
-        blocks = self._cutter.newest(rows, timestamps)
-        means = self._block_weights(context, blocks, known)
-        items = [rows[start:end].tolist() for start, end in blocks]
-        aged: dict[float, list[_HistorySegment]] = {}  # by recency, which most spaces share
-        for space, recency in self._recencies.items():
-            if recency not in aged:
-                aged[recency] = _aged_segments(items, means, recency)
+        cut: dict[_Window, list[_HistorySegment]] = {}
+        for space, window in self._windows.items():
+            if window not in cut:
+                blocks = self._cutter.newest(rows, timestamps, window.max_events)
+                items = [rows[start:end].tolist() for start, end in blocks]
+                cut[window] = _aged_segments(items, self._block_weights(context, blocks, known), window.recency)
             if space == TEXT_SPACE and self._config.history.cut != "item":
-                self._add_encoded(aged[recency], user)
+                self._add_encoded(cut[window], user)
             else:
-                self._add_looked_up(aged[recency], space, user)
+                self._add_looked_up(cut[window], space, user)
 
     def _block_weights(self, context: UserContext, blocks: Sequence[Block], known: NDArray[np.int64]) -> list[float]:
         """The mean weight of each block's events. An event is at ``known[event]``."""

@@ -298,3 +298,17 @@ def test_a_space_may_have_vectors_and_ages_of_its_own_for_items_that_are_segment
             "history/transitions:i4": 1.0,
         }
     )
+
+
+def test_a_space_may_see_more_of_a_history_than_others() -> None:
+    spaces = "[history.spaces]\ntext = { max_events = 2 }\ncollaborative = 1.0\ntransitions = { max_events = 4 }\n"
+    met = ["i1", "i3", "i4", "i5", "i6", "i7", "i8", "i9"]
+    embedded = make_embedder(make_config(more=spaces), CountingEncoder()).embed([history(*met)])
+    assert (
+        labels(embedded)
+        == [
+            *(f"history/text:{item}" for item in met[-2:]),
+            *(f"history/collaborative:{item}" for item in met[-6:]),  # as [history] says
+            *(f"history/transitions:{item}" for item in met[-4:]),
+        ]
+    )

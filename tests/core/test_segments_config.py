@@ -42,7 +42,7 @@ def test_an_example_file_loads(path: Path) -> None:
 
 def test_channels_are_history_in_every_space_and_then_texts() -> None:
     config = parse_segments("[history.spaces]\ncollaborative = 2\n[texts.note]\nweight = 0.5\n")
-    collaborative = Channel("history", "collaborative", 2.0, "softmax", 2.0, 0.8)
+    collaborative = Channel("history", "collaborative", 2.0, "softmax", 2.0, 0.8, 10)
     note = Channel("note", "text", 0.5, "softmax", 2.0)
     assert config.channels() == (collaborative, note)
     assert config.channels()[0].name == "history/collaborative"
@@ -56,13 +56,13 @@ def test_what_a_space_does_not_say_is_what_holds_for_all() -> None:
         recency = 0.5
         [history.spaces]
         text = { temperature = 1 }
-        transitions = { weight = 3, method = "sum", recency = 1 }
+        transitions = { weight = 3, method = "sum", recency = 1, max_events = 40 }
         [aggregation]
         temperature = 4.0
     """)
     assert config.channels()[:2] == (
-        Channel("history", "text", 1.0, "softmax", 1.0, 0.5),
-        Channel("history", "transitions", 3.0, "sum", 4.0, 1.0),
+        Channel("history", "text", 1.0, "softmax", 1.0, 0.5, 10),
+        Channel("history", "transitions", 3.0, "sum", 4.0, 1.0, 40),
     )
     assert config.spaces() == ("text", "transitions")
 
@@ -104,6 +104,7 @@ MISTAKES = {
     "history.spaces.text.method": '[history.spaces]\ntext = { method = "mean" }',
     "history.spaces.text.temperature": "[history.spaces]\ntext = { temperature = 0 }",
     "history.spaces.text.recency": "[history.spaces]\ntext = { recency = 0 }",
+    "history.spaces.text.max_events": "[history.spaces]\ntext = { max_events = 0 }",
     "learned.text": "[learned.text]\ndim = 8",
     "learned.transitions.dim": "[learned.transitions]\ndim = -1",
     "learned.transitions.penalty": "[learned.transitions]\npenalty = 0",

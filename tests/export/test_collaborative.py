@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from tesserank.segments.config import LEARNED_SPACES, LearnedConfig
 from tesserank_export.catalog import read_catalog
-from tesserank_export.collaborative import METHODS, fit_collaborative, learn, next_item_ndcg, transitions
+from tesserank_export.collaborative import METHODS, fit_collaborative, frequent, learn, next_item_ndcg
+from tesserank_export.collaborative.ease import ease_weights, fit_ease
 from tesserank_export.collaborative.factorisation import unit_rows
 from tesserank_export.collaborative.popularity import fit_popularity
 from tesserank_export.collaborative.transitions import fit_transitions
@@ -224,6 +225,45 @@ def dense_transitions(events: Events, n_items: int, penalty: float) -> np.ndarra
     return np.asarray(np.linalg.solve(x.T @ x + penalty * np.eye(n_items), x.T @ y))
 
 
+def dense_ease(events: Events, n_items: int, penalty: float) -> np.ndarray:
+    """Each item's weights from all others by least squares, one item at a time, in float64."""
+    x = (events.interaction_matrix(n_items).toarray() > 0).astype(float)
+    weights = np.zeros((n_items, n_items))
+    for item in range(n_items):
+        others = [other for other in range(n_items) if other != item]
+        rest = x[:, others]
+        weights[others, item] = np.linalg.solve(rest.T @ rest + penalty * np.eye(n_items - 1), rest.T @ x[:, item])
+    return weights
+
+
+def test_ease_is_the_best_of_its_rank_approximation_of_the_regression() -> None:
+    rng = np.random.default_rng(4)
+    events = events_of([rng.integers(0, 30, rng.integers(1, 12)) for _ in range(80)])
+    exact = dense_ease(events, 32, 5.0)
+    np.testing.assert_allclose(ease_weights(binary_matrix(events, 32), 5.0), exact, atol=2e-6)
+    full = fit_ease(events, 32, 32, 5.0, seed=0)
+    np.testing.assert_allclose(full[1] @ full[0].T, exact, atol=1e-5)
+    items, queries = fit_ease(events, 32, 6, 5.0, seed=0)
+    assert items.dtype == queries.dtype == np.float32
+    left, singular, right = np.linalg.svd(exact)
+    best = np.linalg.norm(exact - left[:, :6] * singular[:6] @ right[:6])
+    assert np.linalg.norm(exact - queries @ items.T) <= 1.02 * best
+    assert not items[30:].any(), "what nobody met has no vector"
+
+
+def test_ease_knows_nothing_of_what_was_met_alone() -> None:
+    items, queries = fit_ease(events_of([[0, 1], [0, 1], [2]]), 4, 4, 1.0, seed=0)
+    assert (queries @ items.T)[0].argmax() == 1
+    assert not items[2:].any()
+    assert not queries[2:].any()
+
+
+def binary_matrix(events: Events, n_items: int) -> object:
+    matrix = events.interaction_matrix(n_items)
+    matrix.data[:] = 1.0
+    return matrix
+
+
 def test_transitions_are_the_best_of_their_rank_approximation_of_the_regression() -> None:
     rng = np.random.default_rng(3)
     events = events_of([rng.integers(0, 30, rng.integers(1, 25)) for _ in range(60)])
@@ -258,7 +298,7 @@ def test_transitions_of_single_events_are_none() -> None:
 def test_transitions_leave_out_what_is_rare_where_there_are_too_many_items_and_say_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(transitions, "MOST_ITEMS", 2)
+    monkeypatch.setattr(frequent, "MOST_ITEMS", 2)
     items, queries = fit_transitions(events_of([[0, 2, 1], [0, 1], [1, 0]]), 3, 2, 1.0, seed=0)
     assert queries[:2].any()
     assert not queries[2].any()

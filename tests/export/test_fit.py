@@ -32,7 +32,12 @@ from tests.export.tiny import ITEMS as CATALOGUE
 from tests.export.tiny import make_options, run_export, write_items
 
 HISTORIES = ([1, 2, 3, 10, 5], [11, 4], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [11])
-WAYS = (Way("sum", 1.0, 1.0), Way("sum", 1.0, 0.5), Way("softmax", 0.3, 0.8), Way("softmax", 2.0, 1.0))
+WAYS = (
+    Way("sum", 1.0, 1.0, 6),
+    Way("sum", 1.0, 0.5, 9),
+    Way("softmax", 0.3, 0.8, 6),
+    Way("softmax", 2.0, 1.0, 3),
+)
 
 
 def cases_of(histories: Sequence[Sequence[int]], weights: Sequence[Sequence[float]]) -> Cases:
@@ -54,11 +59,12 @@ def test_a_space_scores_as_the_server_does(name: str, way: Way) -> None:
         method = "{way.method}"
         temperature = {way.temperature}
         recency = {way.recency}
+        max_events = {way.max_events}
     """
     config = make_config(more=toml)
     weights = [[0.5 + 0.25 * (row % 3) for row in history] for history in HISTORIES]
     cases = cases_of(HISTORIES, weights)
-    found = SpaceScores(index.spaces[name], cases, config.history.max_events).scores(way)
+    found = SpaceScores(index.spaces[name], cases, 9).scores(way)
     embedder, interaction = make_embedder(config, CountingEncoder(), index), LateInteraction(index, config)
     for history, own, scores in zip(HISTORIES, weights, found, strict=True):
         if name == "collaborative" and history == [11]:  # an item without events: no segment, and a server refuses

@@ -20,7 +20,7 @@ SEGMENTS = """
 max_events = 6
 [history.spaces]
 text = 0.5
-transitions = { weight = 0.2, method = "sum", recency = 0.5 }
+transitions = { weight = 0.2, method = "sum", recency = 0.9, max_events = 20 }
 popularity = { weight = 0.3, temperature = 1.0, recency = 1.0 }
 [learned.transitions]
 dim = 96

@@ -2,7 +2,8 @@
 
 item2vec.py       skip-gram over the users' histories
 factorisation.py  truncated SVD of the normalised user-item matrix, or of the items' co-occurrence in a window
-transitions.py    ridge regression from past to next items, truncated SVD: other vectors for segments than for items
+ease.py           ridge regression of each item on all others, truncated SVD: other vectors for segments than for items
+transitions.py    ridge regression from past to next items, truncated SVD: the same
 popularity.py     a prior of one dimension
 learned.py        all of them by name
 selection.py      fits the first three, checks each on held-out events, keeps the best: the space ``collaborative``

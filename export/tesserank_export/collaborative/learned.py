@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.segments.config import LearnedConfig
+from tesserank_export.collaborative.ease import fit_ease
 from tesserank_export.collaborative.popularity import fit_popularity
 from tesserank_export.collaborative.selection import METHODS
 from tesserank_export.collaborative.transitions import fit_transitions
@@ -29,6 +30,8 @@ def learn(name: str, events: Events, n_items: int, settings: LearnedConfig, seed
     """
     if name == "transitions":
         return Learned(*fit_transitions(events, n_items, settings.dim, settings.penalty, seed))
+    if name == "ease":
+        return Learned(*fit_ease(events, n_items, settings.dim, settings.penalty, seed))
     if name == "popularity":
         return Learned(*fit_popularity(events, n_items, settings.half_life_s))
     return Learned(METHODS[name](events, n_items, settings.dim, seed))

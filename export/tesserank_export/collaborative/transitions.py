@@ -9,37 +9,30 @@ an item two vectors: one as a segment (what follows it) and one as an item (what
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tesserank_export.collaborative.frequent import most_met
 from tesserank_export.events import Events
 from tesserank_export.heldout import first_occurrences
 
-# The Gram matrix is dense, 4 · n² bytes for n items: one GiB for so many. Rarer items have no vector in this space.
-MOST_ITEMS = 16_384
 _PAST, _FUTURE, _DECAY = 10, 5, 0.8
 _OVERSAMPLING, _POWER_ITERATIONS = 16, 3
 
 Matrix = NDArray[np.float32]
-
-logger = logging.getLogger(__name__)
 
 
 def fit_transitions(events: Events, n_items: int, dim: int, penalty: float, seed: int) -> tuple[Matrix, Matrix]:
     """Vectors of items and of items as segments, each float32 [n_items, dim].
 
     Items that are followed by nothing have a zero vector as segments, those that follow nothing one as items; so have
-    all but the MOST_ITEMS most met. ``penalty`` is λ.
+    all but the most met items: see ``frequent``. ``penalty`` is λ.
     """
     items, queries = (np.zeros((n_items, dim), dtype=np.float32) for _ in range(2))
-    counts = np.bincount(events.item, minlength=n_items)
-    chosen = np.sort(np.argsort(-counts, kind="stable")[: min(MOST_ITEMS, np.count_nonzero(counts))])
-    if len(chosen) < (met := np.count_nonzero(counts)):
-        logger.warning("transitions: %s of %s items, the most met, have vectors", f"{len(chosen):,}", f"{met:,}")
+    chosen = most_met(events, n_items, "transitions")
     past, future = windows(events, n_items)
     if not past.nnz:
         return items, queries

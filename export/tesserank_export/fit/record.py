@@ -27,7 +27,7 @@ def fitted_segments(text: str, config: SegmentsConfig, chosen: Sequence[Chosen])
     """
     table = tomllib.loads(text)
     unit = _unit(config, chosen)
-    spaces = {own.candidate.name: _space(own, own.weight * unit) for own in _in_order(chosen)}
+    spaces = {own.candidate.name: _space(own, own.weight * unit, config) for own in _in_order(chosen)}
     table["history"] = {**table.get("history", {}), "spaces": spaces}
     learned = {own.candidate.name: _learned(own) for own in _in_order(chosen) if own.candidate.settings is not None}
     table["learned"] = {name: settings for name, settings in learned.items() if settings}
@@ -47,9 +47,11 @@ def _in_order(chosen: Sequence[Chosen]) -> list[Chosen]:
     return sorted(chosen, key=lambda own: own.candidate.name != TEXT_SPACE)
 
 
-def _space(chosen: Chosen, weight: float) -> dict[str, Any]:
+def _space(chosen: Chosen, weight: float, config: SegmentsConfig) -> dict[str, Any]:
     way = chosen.way
-    own = {"weight": float(f"{weight:.{_DIGITS}g}"), "method": way.method, "recency": way.recency}
+    own: dict[str, Any] = {"weight": float(f"{weight:.{_DIGITS}g}"), "method": way.method, "recency": way.recency}
+    if way.max_events != config.history.max_events:
+        own["max_events"] = way.max_events
     return own if way.method == "sum" else {**own, "temperature": way.temperature}
 
 

@@ -28,22 +28,21 @@ class Way:
     method: str
     temperature: float
     recency: float
+    max_events: int  # so many newest items are segments
 
 
 class SpaceScores:
-    """Scores of the items of a space for every case, in any way; ``max_events`` newest items are segments."""
+    """Scores of the items of a space for every case, in any way; ``max_events``: the most that a way will have."""
 
     def __init__(self, space: Space, cases: Cases, max_events: int) -> None:
         self.space = space
+        self._cases = cases
         queries = space.items if space.queries is None else space.queries
-        known = np.zeros(len(queries), dtype=bool)
-        known[known_rows(queries)] = True
-        self._segments = [
-            _Segments.of(history[-max_events:], weights[-max_events:], known)
-            for history, weights in zip(cases.histories, cases.weights, strict=True)
-        ]
+        self._known = np.zeros(len(queries), dtype=bool)
+        self._known[known_rows(queries)] = True
+        rows = np.unique(np.concatenate([history[-max_events:] for history in cases.histories]))
+        self._distinct = rows[self._known[rows]].astype(np.int64)
         self._is_linear = space.items.offsets[-1] == len(space.items)
-        self._distinct = np.unique(np.concatenate([segments.rows for segments in self._segments]))
         if self._is_linear:
             self._queries, self._items = queries.decode().vectors, space.items.decode().vectors
         else:
@@ -54,11 +53,16 @@ class SpaceScores:
         """Whether the space knows nothing of any history."""
         return not len(self._distinct)
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether every item has one vector, so that more segments cost little."""
+        return bool(self._is_linear)
+
     def scores(self, way: Way) -> Scores:
         """Scores in standard deviations of the space's segment scores, as a channel of weight 1 adds them: [C, n]."""
-        scores = np.zeros((len(self._segments), len(self.space.items)), dtype=np.float32)
+        scores = np.zeros((len(self._cases), len(self.space.items)), dtype=np.float32)
         for first in range(0, len(scores), _CASES_AT_ONCE):
-            batch = self._segments[first : first + _CASES_AT_ONCE]
+            batch = self._segments(first, way.max_events)
             out = scores[first : first + _CASES_AT_ONCE]
             if self._is_linear and way.method == "sum":
                 self._add_up(batch, way, out)
@@ -66,6 +70,14 @@ class SpaceScores:
                 self._aggregate(batch, way, out)
         scores *= np.float32(self.space.scale)
         return scores
+
+    def _segments(self, first: int, max_events: int) -> list[_Segments]:
+        """Of the cases of a batch."""
+        batch = slice(first, first + _CASES_AT_ONCE)
+        return [
+            _Segments.of(history[-max_events:], weights[-max_events:], self._known)
+            for history, weights in zip(self._cases.histories[batch], self._cases.weights[batch], strict=True)
+        ]
 
     def _add_up(self, batch: Sequence[_Segments], way: Way, out: Scores) -> None:
         """Of one vector an item, a sum of scores is the score of a sum."""

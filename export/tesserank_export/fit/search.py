@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.segments.config import LearnedConfig
-from tesserank_export.fit.candidates import POPULARITY, Candidate, Candidates
+from tesserank_export.fit.candidates import LONG_HISTORY, POPULARITY, REGRESSIONS, Candidate, Candidates
 from tesserank_export.fit.cases import Cases
 from tesserank_export.fit.choice import Difference, Gains, Judge
 from tesserank_export.fit.scoring import Scores, Way, gains
 
 RECENCIES = (1.0, 0.8, 0.6, 0.4, 0.25)
+LONG_RECENCIES = (1.0, 0.98, 0.95, 0.9)  # of LONG_HISTORY
 TEMPERATURES = (4.0, 2.0, 1.0)
 # A space's weight when it is added: so many times that at which its scores vary as much as all those before together.
 RATIOS = tuple(2.0**power for power in range(-5, 3))
@@ -55,7 +56,8 @@ class Search:
 
     def run(self, candidates: Candidates) -> None:
         """Fill ``chosen`` and ``steps``. ``candidates`` learns what is asked for."""
-        rivals = [self._alone(candidates.text())]
+        text = candidates.text()
+        rivals = [self._alone(Chosen(text, text.way, text.scores.scores(text.way)))]
         for name, lists in candidates.variants():
             rivals.append(self._best_variant(candidates, name, lists))
         popularities = [candidates.learned(POPULARITY, settings) for settings in candidates.popularities()]
@@ -75,24 +77,27 @@ class Search:
     # Each by itself
 
     def _best_variant(self, candidates: Candidates, name: str, lists: Sequence[Sequence[LearnedConfig]]) -> Chosen:
-        best = self._as_it_begins(candidates.learned(name, lists[0][0]))
+        """More dimensions may be of use to longer histories alone, and the other way round: both are tried together."""
+        best, *rivals = self._both_ways(candidates.learned(name, lists[0][0]))
         for position, settings in enumerate(lists):
-            rivals = []
             for own in settings[1:] if position == 0 else settings:
                 own = own if position == 0 else replace(_settings(best), dim=own.dim)
-                rivals.append(self._as_it_begins(candidates.learned(name, own)))
-            best = self._better(f"{name} alone", best, rivals, lambda own: _described(own.candidate))
-        return self._alone(best.candidate)
+                rivals += self._both_ways(candidates.learned(name, own))
+            best = self._better(f"{name} alone", best, rivals, _described)
+            rivals = []
+        return self._alone(best)
 
-    def _as_it_begins(self, candidate: Candidate) -> Chosen:
-        return Chosen(candidate, candidate.way, candidate.scores.scores(candidate.way))
+    def _both_ways(self, candidate: Candidate) -> list[Chosen]:
+        """As it begins, and with a long history."""
+        long = replace(candidate.way, max_events=max(LONG_HISTORY, candidate.way.max_events), recency=LONG_RECENCIES[1])
+        return [Chosen(candidate, way, candidate.scores.scores(way)) for way in (candidate.way, long)]
 
-    def _alone(self, candidate: Candidate) -> Chosen:
+    def _alone(self, best: Chosen) -> Chosen:
         """A space in the way that is best by itself."""
-        best = self._as_it_begins(candidate)
-        for ways in (_other_recencies, _other_methods):
-            rivals = [Chosen(candidate, way, candidate.scores.scores(way)) for way in ways(best.way)]
-            best = self._better(f"{candidate.name} alone", best, rivals, lambda own: _way_described(own.way))
+        scores = best.candidate.scores
+        for ways in (_other_histories, _other_methods):
+            rivals = [Chosen(best.candidate, way, scores.scores(way)) for way in ways(best)]
+            best = self._better(f"{best.candidate.name} alone", best, rivals, lambda own: _way_described(own.way))
         return best
 
     def _better(self, what: str, best: Chosen, rivals: Sequence[Chosen], describe: Callable[[Chosen], str]) -> Chosen:
@@ -170,11 +175,11 @@ class Search:
 
     def _retune(self, chosen: Chosen) -> None:
         """Look for a better way to aggregate a space, now that it is one of several."""
-        for ways in (_other_recencies, _other_methods):
+        for ways in (_other_histories, _other_methods):
             rest = self._total(but=chosen)
             before = gains(rest + np.float32(chosen.weight) * chosen.scores, self.cases)
             rivals, options = [], []
-            for way in ways(chosen.way):
+            for way in ways(chosen):
                 scores = chosen.candidate.scores.scores(way)
                 unit = chosen.weight * _spread(chosen.scores) / max(_spread(scores), 1e-12)
                 for ratio in (0.5, 1.0, 2.0):
@@ -222,11 +227,20 @@ def _drop_same(rivals: list[Chosen], chosen: Chosen) -> None:
     rivals[:] = [rival for rival in rivals if rival.candidate.name != chosen.candidate.name]
 
 
-def _other_recencies(way: Way) -> list[Way]:
-    return [replace(way, recency=recency) for recency in RECENCIES if recency != way.recency]
+def _other_histories(chosen: Chosen) -> list[Way]:
+    """Other recencies of as many segments as configured, and, where they cost little, of more."""
+    way, begun = chosen.way, chosen.candidate.way
+    ways = [replace(begun, method=way.method, temperature=way.temperature, recency=recency) for recency in RECENCIES]
+    if chosen.candidate.scores.is_linear and begun.max_events < LONG_HISTORY and way.method == "sum":
+        ways += [replace(ways[0], recency=recency, max_events=LONG_HISTORY) for recency in LONG_RECENCIES]
+    return [other for other in ways if other != way]
 
 
-def _other_methods(way: Way) -> list[Way]:
+def _other_methods(chosen: Chosen) -> list[Way]:
+    """Other methods and temperatures; of more segments than configured, whose soft maxima would cost, none."""
+    way = chosen.way
+    if way.max_events > chosen.candidate.way.max_events:
+        return []
     ways = [replace(way, method="softmax", temperature=temperature) for temperature in TEMPERATURES]
     ways.append(replace(way, method="sum"))
     return [other for other in ways if other != way]
@@ -243,11 +257,12 @@ def _settings(chosen: Chosen) -> LearnedConfig:
     return settings
 
 
-def _described(candidate: Candidate) -> str:
-    settings = candidate.settings or LearnedConfig()
-    return f"{settings.dim} dimensions" + (f", penalty {settings.penalty:g}" if candidate.name == "transitions" else "")
+def _described(chosen: Chosen) -> str:
+    settings = _settings(chosen)
+    penalty = f", penalty {settings.penalty:g}" if chosen.candidate.name in REGRESSIONS else ""
+    return f"{settings.dim} dimensions{penalty}, {_way_described(chosen.way)}"
 
 
 def _way_described(way: Way) -> str:
     method = way.method if way.method == "sum" else f"{way.method} at {way.temperature:g}"
-    return f"{method}, recency {way.recency:g}"
+    return f"{method}, recency {way.recency:g} over {way.max_events}"

@@ -109,7 +109,7 @@ class FitStep:
         for channel in self._config.channels():
             if channel.source == "history":
                 candidate = self._candidate(channel.space, candidates, cases, kind)
-                way = Way(channel.method, channel.temperature, channel.recency)
+                way = Way(channel.method, channel.temperature, channel.recency, channel.max_events)
                 total += np.float32(channel.weight) * candidate.scores.scores(way)
         return gains(total, cases)
 
@@ -121,5 +121,6 @@ class FitStep:
             return candidates.learned(name, settings)
         n_items = len(load_index(self._index))
         vectors = fit_collaborative(cases.train, n_items, settings.dim, self._options.seed).vectors
-        scores = SpaceScores(make_learned_space(name, vectors, None, kind), cases, self._config.history.max_events)
-        return Candidate(name, settings, scores, Way("sum", 1.0, 1.0))
+        space = make_learned_space(name, vectors, None, kind)
+        most = self._config.history.spaces[name].max_events or self._config.history.max_events
+        return Candidate(name, settings, SpaceScores(space, cases, most), Way("sum", 1.0, 1.0, most))
