@@ -81,11 +81,12 @@ def make_learned_space(
 ) -> Space:
     """The space of one float vector [n, d] an item, and its ``queries`` [n, d] as a segment; quantised, and its scale.
 
-    None: the same as the item's. ``kind`` is one of ``maxsim.vectors.KINDS``.
+    ``queries`` None: the same as the item's. ``kind``, one of ``maxsim.vectors.KINDS``, is the items': no kernel goes
+    through queries, so they are float16, which keeps the direction of short ones too.
     """
     weights = np.ones(len(vectors), dtype=np.float32)
     items = quantise(kind, one_each(vectors))
-    asked = None if queries is None else quantise(kind, one_each(queries))
+    asked = None if queries is None else quantise("float16", one_each(queries))
     return Space(name, items, weights, space_scale(items, weights, queries=asked), asked)
 
 
