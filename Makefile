@@ -16,7 +16,7 @@ ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint types unit export serve doctor recommend loadtest evaluate bench bench-peers gpu-check lock clean
+.PHONY: help setup demo test lint types unit export serve doctor recommend loadtest evaluate fit bench bench-peers gpu-check lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -68,6 +68,10 @@ recommend: setup ## Ask a running server: make recommend ARGS="--history a,b --t
 
 loadtest: setup ## Locust against the running server, or one it starts (UI=1: with the web UI)
 	@$(BIN)/tesserank loadtest $(if $(UI),--ui) $(ARGS)
+
+fit: setup ## Learn spaces and weights of the history, and export: the sample or make fit ARGS="--catalog items.jsonl.gz --events ..."
+	@$(if $(ARGS),,$(BIN)/python -m examples.sample_data --scenario ecommerce --out $(SAMPLE))
+	@$(BIN)/tesserank fit $(or $(ARGS),$(SAMPLE_ARGS))
 
 evaluate: setup ## Quality beside baselines, of the sample or of make evaluate ARGS="--catalog items.jsonl.gz --events ..."
 	@$(if $(ARGS),,$(BIN)/python -m examples.sample_data --scenario ecommerce --out $(SAMPLE))

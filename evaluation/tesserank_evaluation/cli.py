@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="of its answers (%(default)g)")
     exported = parser.add_argument_group("the export, where no --artifact is given")
     add_build_arguments(exported)  # type: ignore[arg-type]
+    exported.add_argument("--fit", action="store_true", help="fit it on what the protocol keeps: see docs/fit.md")
     exported.add_argument("--name", default="evaluation", help="of the artefacts, NAME-PROTOCOL (%(default)s)")
     exported.add_argument("--artifacts", type=Path, default=ARTIFACTS, help="(%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of late interaction and encoder (%(default)s)")

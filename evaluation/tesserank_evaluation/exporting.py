@@ -33,7 +33,7 @@ def export_command(args: argparse.Namespace, protocol: str) -> str:
 
 
 def export_arguments(args: argparse.Namespace, protocol: str) -> list[str]:
-    """The arguments of ``tesserank`` that export for a protocol what ``tesserank evaluate`` was asked to evaluate."""
+    """The arguments of ``tesserank`` that export, or fit, what ``tesserank evaluate`` was asked to evaluate."""
     name = name_of(args, protocol)
     named = {
         "catalog": args.catalog,
@@ -59,9 +59,9 @@ def export_arguments(args: argparse.Namespace, protocol: str) -> list[str]:
         "model_repository": REPOSITORIES / name,
     }
     typed = [(f"--{key.replace('_', '-')}", str(value)) for key, value in named.items() if value is not None]
-    return ["export", *(part for pair in typed for part in pair)]
+    return ["fit" if args.fit else "export", *(part for pair in typed for part in pair)]
 
 
 def name_of(args: argparse.Namespace, protocol: str) -> str:
-    """The store of the artefact that ``tesserank evaluate`` exports for a protocol."""
-    return f"{args.name}-{protocol}"
+    """The store of the artefact that ``tesserank evaluate`` exports, or fits, for a protocol."""
+    return f"{args.name}-fit-{protocol}" if args.fit else f"{args.name}-{protocol}"

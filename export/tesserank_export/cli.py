@@ -69,6 +69,12 @@ def event_fields(args: argparse.Namespace) -> EventFields:
 
 def run(args: argparse.Namespace) -> int:
     """Export, publish, and assemble the model repository."""
+    export_as(args, fit=False)
+    return 0
+
+
+def export_as(args: argparse.Namespace, fit: bool) -> tuple[Path, Export]:
+    """The same, fitted or as configured; the artefact and the export that made it."""
     console = Console(file=sys.stderr, soft_wrap=True)
     if not args.name or args.name.startswith(".") or Path(args.name).name != args.name:
         raise ConfigError(f"--name {args.name!r}: a folder's name is needed, as in --name beauty")
@@ -85,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
         unknown_events=args.unknown_items,
         hold_out=args.hold_out,
         segments=args.segments,
+        fit=fit,
         dim=args.dim,
         collaborative_dim=args.collaborative_dim,
         precision=args.precision,
@@ -95,10 +102,11 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     if not (TRACKED_REPOSITORY / "recommend" / "config.pbtxt").is_file():
         raise ConfigError(f"no models at {TRACKED_REPOSITORY}: export from a checkout, installed with pip install -e")
-    artifact = _import_export()(options, console).run()
+    export = _import_export()(options, console)
+    artifact = export.run()
     assemble(TRACKED_REPOSITORY, artifact, args.model_repository)
     console.print(f"  artefact {artifact} and {args.model_repository}: {time.perf_counter() - started:.1f} s in all")
-    return 0
+    return artifact, export
 
 
 def _import_export() -> type[Export]:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tesserank.artifact.layout import Layout
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.template import Template
 from tesserank.files import read_json, sha256_file, write_json
-from tesserank.index import Categories, ItemIndex, save_index
+from tesserank.index import Categories, ItemIndex, Space, save_index
 from tesserank.index.storage import FORMAT
 from tesserank.maxsim.ragged import Ragged
-from tesserank.segments.config import COLLABORATIVE_SPACE, TEXT_SPACE, SegmentsConfig
+from tesserank.segments.config import COLLABORATIVE_SPACE, TEXT_SPACE, LearnedConfig, SegmentsConfig
 from tesserank_export import text_space
 from tesserank_export.catalog import Catalog
-from tesserank_export.collaborative import fit_collaborative
+from tesserank_export.collaborative import fit_collaborative, learn
 from tesserank_export.events import Events
 from tesserank_export.options import ExportOptions
 from tesserank_export.parity import Parity, check, compare_index
 from tesserank_export.steps import Steps, digest_of
+
+_ITEMS, _QUERIES, _CHOICE = "vectors.npy", "queries.npy", "choice.json"  # in the step of a learned space
 
 TokenIds = Sequence[Sequence[int]]
 
@@ -47,25 +48,21 @@ class IndexSteps:
         """The index part. ``items``: token ids of each item; ``vocabulary``: one above the largest token id."""
         meta = read_json(Layout(self._encoder.parent).encoder_meta)
         shards = self._text_shards(items)
-        collaborative = self._collaborative(catalog, events)
+        learned = {} if events is None else {name: self._learned(name, catalog, events) for name in self._to_learn()}
         inputs = [FORMAT, meta["encoder_id"], catalog.sha256, asdict(self._config.items), digest_of(items)]
         # by content: the step's name changes with any code, and the index's identity must not
-        inputs += [sha256_file(collaborative / "vectors.npy") if collaborative else None, catalog.categories]
+        inputs += [{name: _digests(step) for name, step in learned.items()}, catalog.categories]
 
         def build(scratch: Path) -> None:
             idf = text_space.inverse_document_frequency(items, vocabulary)
             pooling = self._config.items.pooling_factor
-            vectors = {TEXT_SPACE: text_space.text_vectors(items, shards, meta["dim"], idf, pooling)}
-            if collaborative:
-                vectors[COLLABORATIVE_SPACE] = _one_each(np.load(collaborative / "vectors.npy"))
-            spaces = {
-                name: text_space.make_space(name, *vectors[name], self._kind(name), self._options.seed, vocabulary)
-                for name in vectors
-            }
-            compared = {
-                name: compare_index(vectors[name][0], spaces[name], self._options.seed).as_dict() for name in vectors
-            }
-            write_json(scratch / "parity.json", compared)
+            seed, kind = self._options.seed, self._kind(TEXT_SPACE)
+            text = text_space.text_vectors(items, shards, meta["dim"], idf, pooling)
+            spaces = {TEXT_SPACE: text_space.make_space(TEXT_SPACE, *text, kind, seed, vocabulary)}
+            compared = {TEXT_SPACE: compare_index(text[0], spaces[TEXT_SPACE], seed)}
+            for name, step in learned.items():
+                spaces[name], compared[name] = self._learned_space(name, step)
+            write_json(scratch / "parity.json", {name: parity.as_dict() for name, parity in compared.items()})
             narrow = np.uint16 if vocabulary <= 1 << 16 else np.uint32
             flat = np.fromiter(chain.from_iterable(items), dtype=narrow)[:, None]
             offsets = np.concatenate([[0], np.cumsum([len(item) for item in items])]).astype(np.int64)
@@ -120,40 +117,62 @@ class IndexSteps:
             shards.append(step / "vectors.npy")
         return shards
 
-    def _collaborative(self, catalog: Catalog, events: Events | None) -> Path | None:
-        if events is None or COLLABORATIVE_SPACE not in self._config.spaces():
-            return None
+    def _to_learn(self) -> list[str]:
+        return [name for name in self._config.spaces() if name != TEXT_SPACE]
+
+    def _learned(self, name: str, catalog: Catalog, events: Events) -> Path:
+        """The vectors of a space that is learned from events, and of its items as segments where these differ."""
+        settings = learned_settings(self._config, name, self._options.collaborative_dim)
 
         def build(scratch: Path) -> None:
-            def progress(what: str, done: int, total: int) -> None:
-                self._steps.say(f"  {what} ({done}/{total})")
-
-            space = fit_collaborative(
-                events, len(catalog), self._options.collaborative_dim, self._options.seed, progress=progress
-            )
-            np.save(scratch / "vectors.npy", space.vectors)
-            write_json(scratch / "choice.json", {"method": space.method, "heldout_ndcg_at_10": dict(space.heldout)})
+            if name == COLLABORATIVE_SPACE:
+                self._choose(events, len(catalog), settings.dim, scratch)
+                return
+            space = learn(name, events, len(catalog), settings, self._options.seed)
+            np.save(scratch / _ITEMS, space.items)
+            if space.queries is not None:
+                np.save(scratch / _QUERIES, space.queries)
 
         content = sha256_file(self._options.events) if self._options.events else None
-        options = [asdict(self._options.event_fields), self._options.collaborative_dim, self._options.seed]
-        options += [self._options.hold_out]
-        step = self._steps.run("collaborative", "collaborative space", [content, catalog.sha256, options], build)
-        choice = read_json(step / "choice.json")
-        found = ", ".join(f"{method} {value:.4f}" for method, value in choice["heldout_ndcg_at_10"].items())
-        self._steps.say(f"  chosen: {choice['method']} (held-out NDCG@10: {found})")
+        options = [asdict(self._options.event_fields), asdict(settings), self._options.seed, self._options.hold_out]
+        step = self._steps.run(name, f"{name} space", [content, catalog.sha256, options], build)
+        if name == COLLABORATIVE_SPACE:
+            choice = read_json(step / _CHOICE)
+            found = ", ".join(f"{method} {value:.4f}" for method, value in choice["heldout_ndcg_at_10"].items())
+            self._steps.say(f"  chosen: {choice['method']} (held-out NDCG@10: {found})")
         return step
+
+    def _choose(self, events: Events, n_items: int, dim: int, scratch: Path) -> None:
+        def progress(what: str, done: int, total: int) -> None:
+            self._steps.say(f"  {what} ({done}/{total})")
+
+        space = fit_collaborative(events, n_items, dim, self._options.seed, progress=progress)
+        np.save(scratch / _ITEMS, space.vectors)
+        write_json(scratch / _CHOICE, {"method": space.method, "heldout_ndcg_at_10": dict(space.heldout)})
+
+    def _learned_space(self, name: str, step: Path) -> tuple[Space, Parity]:
+        """The space of a step of ``_learned``, as stored, and how that compares with what was learned."""
+        items, queries = np.load(step / _ITEMS), None
+        if (step / _QUERIES).exists():
+            queries = np.load(step / _QUERIES)
+        space = text_space.make_learned_space(name, items, queries, self._kind(name))
+        asked = None if queries is None else text_space.one_each(queries)
+        return space, compare_index(text_space.one_each(items), space, self._options.seed, asked)
+
+
+def learned_settings(config: SegmentsConfig, name: str, dim: int) -> LearnedConfig:
+    """How a space is learned; ``dim`` where the segments file says nothing of its dimensions."""
+    settings = config.learned.get(name, LearnedConfig())
+    return settings if settings.dim else replace(settings, dim=dim)
 
 
 def stored_kind(space: str, kind: str) -> str:
     """How the vectors of a space are stored where a segments file asks for ``kind``.
 
-    The collaborative space has one vector an item: it can afford finer steps.
+    Learned spaces have one vector an item: they can afford finer steps.
     """
     return kind if space == TEXT_SPACE or kind == "float16" else "int16"
 
 
-def _one_each(vectors: NDArray[np.float32]) -> tuple[Ragged, NDArray[np.float32], NDArray[np.int64]]:
-    """Every item with one vector of weight 1 and label 0."""
-    count = len(vectors)
-    offsets = np.arange(count + 1, dtype=np.int64)
-    return Ragged(vectors, offsets), np.ones(count, dtype=np.float32), np.zeros(count, dtype=np.int64)
+def _digests(step: Path) -> Mapping[str, str]:
+    return {name: sha256_file(step / name) for name in (_ITEMS, _QUERIES) if (step / name).exists()}

@@ -29,6 +29,7 @@ class ExportOptions:
     unknown_events: UnknownPolicy = "skip"
     hold_out: str | None = None  # a protocol of heldout: fit on what it keeps of the log
     segments: Path | None = None
+    fit: bool = False  # the spaces of the history, and their weights, on the log
     dim: int = 128
     collaborative_dim: int = 128
     precision: str = "fp32"
@@ -42,6 +43,8 @@ class ExportOptions:
         for name, minimum in least.items():
             if (value := getattr(self, name)) < minimum:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least {minimum}, not {value}")
+        if self.fit and self.events is None:
+            raise ConfigError("tesserank fit needs --events: it learns from users' last items of a log")
         if self.hold_out and self.events is None:
             raise ConfigError("--hold-out needs --events: without a log there is nothing to hold out")
         if self.seed > _MAX_SEED:

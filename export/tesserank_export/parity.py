@@ -27,6 +27,7 @@ from tesserank.maxsim.vectors import FloatVectors, ItemVectors
 from tesserank_export.text_space import as_units, known_rows
 
 TOP = 10
+_TIE = 1e-5  # of the best score: closer is the same, but for the roundings of float32
 _INDEX_ITEMS, _INDEX_CANDIDATES = 128, 4096
 
 
@@ -111,20 +112,29 @@ def _parity(a: NDArray[np.float32], b: NDArray[np.float32], agreement: float, te
     )
 
 
-def compare_index(original: Ragged, space: Space, seed: int) -> Parity:
+def compare_index(original: Ragged, space: Space, seed: int, queries: Ragged | None = None) -> Parity:
     """Compare the vectors a space stores with the ``original`` ones, float [T, d].
 
+    ``queries`` are the original ones of ``space.queries``, where it has those: the errors then are of the items'
+    vectors, the agreement of both.
+
     Errors are those of _INDEX_ITEMS random items; agreement is that of the top 10 of each as a segment of history,
-    itself left out, among _INDEX_CANDIDATES random items.
+    itself left out, among _INDEX_CANDIDATES random items. Items of equal scores are as good as each other.
     """
     rng = np.random.default_rng(seed)
     known = known_rows(space.items)
-    sample = np.sort(rng.permutation(known)[:_INDEX_ITEMS])
+    asking = known if space.queries is None else known_rows(space.queries)
+    sample = np.sort(rng.permutation(asking)[:_INDEX_ITEMS])
     others = np.sort(rng.permutation(known)[:_INDEX_CANDIDATES])
-    a, b = original.take(sample).vectors.astype(np.float32), space.items.decode(sample).vectors
+    shown = np.intersect1d(sample, known)  # the sample, unless items and segments differ
+    a, b = original.take(shown).vectors.astype(np.float32), space.items.decode(shown).vectors
     exact = FloatVectors(original.vectors, original.offsets).in_float32()
-    rankings = [_index_rankings(items, space, sample, others) for items in (exact, space.items)]
-    return _parity(a, b, _overlap(*rankings), len(sample))
+    asked = exact if queries is None else FloatVectors(queries.vectors, queries.offsets).in_float32()
+    scores, stored = (
+        _index_scores(segments, items, space, sample, others)
+        for segments, items in ((asked, exact), (space.queries or space.items, space.items))
+    )
+    return _parity(a, b, _agreement(scores, stored), len(shown))
 
 
 def check(precision: str, parity: Parity, tolerance: Tolerance, what: str | None = None) -> None:
@@ -162,10 +172,24 @@ def _rankings(vectors: Vectors) -> list[NDArray[np.int64]]:
     return [top_k(column, TOP) for column in np.ascontiguousarray(scores.T)]
 
 
-def _index_rankings(
-    items: ItemVectors, space: Space, sample: NDArray[np.int64], others: NDArray[np.int64]
-) -> list[NDArray[np.int64]]:
-    """The top-10 of ``others`` by MaxSim, every item of the ``sample`` a segment, itself left out."""
-    scores = unit_scores(*as_units(items, space.weights, sample), items, others)
+def _index_scores(
+    segments: ItemVectors, items: ItemVectors, space: Space, sample: NDArray[np.int64], others: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """MaxSim of every item of the ``sample`` as a segment with ``others`` → [sample, others], itself left out."""
+    scores = unit_scores(*as_units(segments, space.weights, sample), items, others)
     scores[others[:, None] == sample[None, :]] = -np.inf
-    return [top_k(column, TOP) for column in np.ascontiguousarray(scores.T)]
+    return np.ascontiguousarray(scores.T)
+
+
+def _agreement(scores: NDArray[np.float32], stored: NDArray[np.float32]) -> float:
+    """Mean share of each row's top-10 by ``stored`` scores that is at least as good as the tenth by ``scores``.
+
+    That is how many the two lists share, unless scores tie: items that the same users met alone, say, have the same
+    vectors in a learned space, and which ten of thirty come first is for rounding to say.
+    """
+    shares = []
+    for exact, found in zip(scores, stored, strict=True):
+        best = top_k(exact, TOP)
+        tie = _TIE * float(np.abs(exact[best]).max(initial=0))
+        shares.append(float((exact[top_k(found, TOP)] >= exact[best].min() - tie).mean()))
+    return float(np.mean(shares)) if shares else 1.0

@@ -19,6 +19,7 @@ from tesserank_export.catalog import Catalog, read_catalog
 from tesserank_export.checkpoint import Checkpoint, resolve_checkpoint
 from tesserank_export.encoder_steps import EncoderSteps
 from tesserank_export.events import Events, read_events
+from tesserank_export.fit.steps import FitStep
 from tesserank_export.heads import Projection
 from tesserank_export.heldout import HeldOut, hold_out_last
 from tesserank_export.index_steps import IndexSteps
@@ -36,7 +37,9 @@ class Export:
         self._options = options
         self.steps = Steps(options.work, console)
         self._config = load_segments(options.segments) if options.segments else SegmentsConfig()
+        self._text = self._segments_text()
         self._held_out: HeldOut | None = None
+        self.fitted: dict[str, Any] | None = None  # the record of the fit, if there was one
 
     def run(self) -> Path:
         """Raises DataError, ConfigError, ArtifactError or ParityError; the published artefact is then what it was."""
@@ -58,6 +61,9 @@ class Export:
         encoder_part = encoders.encoder(backbone, projection, tokenizer_part)
         parity = encoders.parity(projection, encoder_part, items)
         cross_encoder_part = encoders.cross_encoder(backbone)
+        if options.fit and events is not None:
+            texts = IndexSteps(options, self.steps, self._config, encoders.template, encoder_part)
+            self._fit(texts.index(catalog, None, items, tokenizer.vocabulary_size), events)
         indexes = IndexSteps(options, self.steps, self._config, encoders.template, encoder_part)
         index_part = indexes.index(catalog, events, items, tokenizer.vocabulary_size)
         search_parts = Parts(tokenizer_part, encoder_part, index_part)
@@ -67,11 +73,16 @@ class Export:
             store=options.store,
             parts=(tokenizer_part, encoder_part, cross_encoder_part, index_part, *([searched] if searched else [])),
             name=self._config.name,
-            segments=self._segments_text(),
+            segments=self._text,
             precision=options.precision,
             parity=parity | {"index": indexes.parity},
             provenance=self._provenance(catalog, events, checkpoint, projection, truncated),
         )
+
+    def _fit(self, text_index: Path, events: Events) -> None:
+        """From here on the configuration is what fits the log."""
+        fitted = FitStep(self._options, self.steps, self._config, self._text, text_index).fit(events)
+        self._config, self._text, self.fitted = fitted.config, fitted.text, fitted.record
 
     def _read_catalog(self) -> Catalog:
         options = self._options
@@ -144,6 +155,7 @@ class Export:
                 "collaborative_dim": options.collaborative_dim,
                 "seed": options.seed,
             },
+            "fit": self.fitted,
             "tolerances": {name: asdict(tolerance) for name, tolerance in options.tolerances.items()},
             "versions": {"python": platform.python_version(), **library_versions()},
         }

@@ -113,7 +113,7 @@ class SearchSteps:
         """Contexts to search for, by kind: histories, as a live server would get them, and texts."""
         rng = np.random.default_rng(self._options.seed)
         queries: dict[str, list[UserContext]] = {}
-        if any(weight > 0 for weight in self._config.history.spaces.values()):
+        if any(space.weight > 0 for space in self._config.history.spaces.values()):
             if events is None:
                 queries["random histories"] = list(_random_histories(self._index, self._config, rng))
             else:

@@ -76,6 +76,25 @@ def text_vectors(
     return Ragged.of(vectors), np.concatenate(weights), np.concatenate(labels)
 
 
+def make_learned_space(
+    name: str, vectors: NDArray[np.float32], queries: NDArray[np.float32] | None, kind: str
+) -> Space:
+    """The space of one float vector [n, d] an item, and its ``queries`` [n, d] as a segment; quantised, and its scale.
+
+    ``queries`` None: the same as the item's. ``kind``, one of ``maxsim.vectors.KINDS``, is the items': no kernel goes
+    through queries, so they are float16, which keeps the direction of short ones too.
+    """
+    weights = np.ones(len(vectors), dtype=np.float32)
+    items = quantise(kind, one_each(vectors))
+    asked = None if queries is None else quantise("float16", one_each(queries))
+    return Space(name, items, weights, space_scale(items, weights, queries=asked), asked)
+
+
+def one_each(vectors: NDArray[np.float32]) -> Ragged:
+    """Every item with one vector of [n, d]."""
+    return Ragged(vectors, np.arange(len(vectors) + 1, dtype=np.int64))
+
+
 def make_space(
     name: str,
     vectors: Ragged,
@@ -95,20 +114,25 @@ def make_space(
 
 
 def space_scale(
-    items: ItemVectors, weights: NDArray[np.float32], seed: int = 0, segments: int = 128, candidates: int = 512
+    items: ItemVectors,
+    weights: NDArray[np.float32],
+    seed: int = 0,
+    segments: int = 128,
+    candidates: int = 512,
+    queries: ItemVectors | None = None,
 ) -> float:
-    """1 / standard deviation of the score of random items as segments with random other items.
+    """1 / standard deviation of the score of random items as segments (``queries``) with random other items.
 
     Scores of different spaces are comparable once each is divided by its own spread. 1.0 for a space without any.
     """
     rng = np.random.default_rng(seed)
-    known = known_rows(items)
-    if len(known) < 2:
+    known, asking = known_rows(items), known_rows(items if queries is None else queries)
+    if min(len(known), len(asking)) < 2:
         return 1.0
-    queries = rng.choice(known, min(segments, len(known)), replace=False)
+    asked = rng.choice(asking, min(segments, len(asking)), replace=False)
     others = rng.choice(known, min(candidates, len(known)), replace=False)
-    scores = unit_scores(*as_units(items, weights, queries), items, others)
-    spread = float(scores[others[:, None] != queries[None, :]].std())
+    scores = unit_scores(*as_units(items if queries is None else queries, weights, asked), items, others)
+    spread = float(scores[others[:, None] != asked[None, :]].std())
     return 1.0 / spread if spread > 0 else 1.0
 
 

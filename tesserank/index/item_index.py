@@ -22,13 +22,15 @@ class Space:
     ``items``: T vectors, quantised or not; an item the space knows nothing of has one zero vector, whose similarity
     to everything is 0. ``weights`` float32 [T] (float16 on disk): a vector's weight when its item is a segment, IDF in
     the text space. ``scale``: 1 / standard deviation of the segment score of random (segment, item) pairs, by which the
-    scores of different spaces become comparable.
+    scores of different spaces become comparable. ``queries``: an item's vectors when it is a segment, as many as of
+    ``items``; None where they are the same.
     """
 
     name: str
     items: ItemVectors
     weights: NDArray[np.float32]
     scale: float
+    queries: ItemVectors | None = None
 
     def __post_init__(self) -> None:
         if np.any(self.items.lengths == 0):
@@ -37,6 +39,15 @@ class Space:
         if len(self.weights) != self.items.offsets[-1]:
             raise ArtifactError(
                 f"{len(self.weights):,} weights but {self.items.offsets[-1]:,} vectors in space {self.name!r}: "
+                "rebuild the index with make export"
+            )
+
+        if self.queries is not None and (
+            self.queries.dim != self.dim or not np.array_equal(self.queries.offsets, self.items.offsets)
+        ):
+            raise ArtifactError(
+                f"{self.queries.offsets[-1]:,} vectors of {self.queries.dim} dimensions for segments, but "
+                f"{self.items.offsets[-1]:,} of {self.dim} for items in space {self.name!r}: "
                 "rebuild the index with make export"
             )
 

@@ -16,10 +16,11 @@ from tesserank.index.by_token import ids_of_vectors, table_of
 from tesserank.index.categories import Categories
 from tesserank.index.item_index import ItemIndex, Space
 from tesserank.maxsim.ragged import Ragged
-from tesserank.maxsim.vectors import CLASSES, from_arrays
+from tesserank.maxsim.vectors import CLASSES, ItemVectors, from_arrays
 
 META = "index.json"  # in an index's directory
 _WEIGHTS = "weights"
+_QUERIES = "queries"  # a folder of a space whose items have other vectors when they are segments
 _BY_TOKEN = ".by-token"  # after the name of an array that is stored once a token id
 FORMAT = 2  # 1 had float16 vectors only, and no word of its format
 
@@ -32,6 +33,8 @@ def save_index(index: ItemIndex, directory: Path) -> None:
     for space in index.spaces.values():
         stored = {**space.items.arrays(), _WEIGHTS: space.weights.astype(np.float16)}
         _save(directory / space.name, _by_token(stored, index, space), space.items.offsets)
+        if space.queries is not None:
+            _save(directory / space.name / _QUERIES, space.queries.arrays(), space.queries.offsets)
     if index.categories is not None:
         np.save(directory / "categories.npy", index.categories.codes)
     meta = {
@@ -45,6 +48,7 @@ def save_index(index: ItemIndex, directory: Path) -> None:
                 "arrays": sorted(space.items.arrays()),
                 "dim": space.dim,
                 "scale": space.scale,
+                **_described_queries(space),
             }
             for space in index.spaces.values()
         },
@@ -109,11 +113,7 @@ def _by_token(arrays: Mapping[str, NDArray[Any]], index: ItemIndex, space: Space
 
 def _load_space(directory: Path, meta: Any, tokens: Ragged, vocabulary: int) -> Space:
     kind = meta["vectors"]
-    if kind not in CLASSES:
-        raise ArtifactError(
-            f"{directory} holds vectors of kind {kind!r}, this version reads {', '.join(CLASSES)}: "
-            "rebuild it with make export"
-        )
+    _check_kind(directory, kind)
     offsets = _load_offsets(directory)
     try:
         ids = ids_of_vectors(tokens, offsets, vocabulary)
@@ -122,7 +122,31 @@ def _load_space(directory: Path, meta: Any, tokens: Ragged, vocabulary: int) -> 
         items = from_arrays(kind, arrays, offsets)
     except (ValueError, TypeError, IndexError) as error:
         raise _corrupt(directory, error) from error
-    return Space(directory.name, items, weights, meta["scale"])
+    queries = _load_queries(directory / _QUERIES, meta[_QUERIES]) if _QUERIES in meta else None
+    return Space(directory.name, items, weights, meta["scale"], queries)
+
+
+def _described_queries(space: Space) -> dict[str, Any]:
+    if space.queries is None:
+        return {}
+    return {_QUERIES: {"vectors": space.queries.kind, "arrays": sorted(space.queries.arrays())}}
+
+
+def _load_queries(directory: Path, meta: Any) -> ItemVectors:
+    _check_kind(directory, meta["vectors"])
+    try:
+        arrays = {name: _load(directory / f"{name}.npy") for name in meta["arrays"]}
+        return from_arrays(meta["vectors"], arrays, _load_offsets(directory))
+    except (ValueError, TypeError, IndexError) as error:
+        raise _corrupt(directory, error) from error
+
+
+def _check_kind(directory: Path, kind: str) -> None:
+    if kind not in CLASSES:
+        raise ArtifactError(
+            f"{directory} holds vectors of kind {kind!r}, this version reads {', '.join(CLASSES)}: "
+            "rebuild it with make export"
+        )
 
 
 def _load_array(directory: Path, name: str, ids: NDArray[np.int64] | None) -> NDArray[Any]:

@@ -25,6 +25,11 @@ else:
 
 TEXT_SPACE = "text"
 COLLABORATIVE_SPACE = "collaborative"
+# Spaces that the export learns from events; what each is: export/tesserank_export/collaborative.
+LEARNED_SPACES = (
+    COLLABORATIVE_SPACE,
+    *("factorisation", "cooccurrence", "item2vec", "ease", "transitions", "popularity"),
+)
 CUTS = ("item", "session", "content")
 METHODS = ("sum", "softmax")
 SEARCHES = ("auto", "exhaustive", "pruned")
@@ -51,6 +56,28 @@ class ItemsConfig:
 
 
 @dataclass(frozen=True)
+class HistorySpace:
+    """The history in one space; what is None is as [history] and [aggregation] say for all. A number is a weight."""
+
+    weight: float = 1.0
+    method: str | None = None
+    temperature: float | None = None
+    recency: float | None = None
+    max_events: int | None = None
+
+    def check(self) -> None:
+        _weights(weight=self.weight)
+        if self.method is not None:
+            _one_of(METHODS, method=self.method)
+        if self.temperature is not None:
+            _temperature(self.temperature)
+        if self.recency is not None:
+            _recency(self.recency)
+        if self.max_events is not None:
+            _at_least(1, max_events=self.max_events)
+
+
+@dataclass(frozen=True)
 class HistoryConfig:
     """How a history becomes segments.
 
@@ -68,7 +95,9 @@ class HistoryConfig:
     token_limit: int = 128  # of a session or content segment; an item that does not fit begins the next segment
     recency: float = 0.8  # a segment's weight is multiplied by recency ** (its age in segments; the newest has 0)
     kinds: Mapping[str, float] = field(default_factory=dict)  # weight of an event by its kind; others weigh 1
-    spaces: Mapping[str, float] = field(default_factory=lambda: {TEXT_SPACE: 0.5, COLLABORATIVE_SPACE: 1.0})
+    spaces: Mapping[str, HistorySpace] = field(
+        default_factory=lambda: {TEXT_SPACE: HistorySpace(0.5), COLLABORATIVE_SPACE: HistorySpace(1.0)}
+    )
 
     def check(self) -> None:
         _one_of(CUTS, cut=self.cut)
@@ -78,13 +107,10 @@ class HistoryConfig:
             raise ConfigError(f"min_items must be at most {MAX_MIN_ITEMS}, not {self.min_items}")
         if self.min_items > self.max_items:
             raise ConfigError(f"min_items {self.min_items} is above max_items {self.max_items}")
-        if not 0.0 < self.recency <= 1.0:
-            raise ConfigError(f"recency must lie in (0, 1], not {self.recency}")
+        _recency(self.recency)
         _weights(**{f"kinds.{kind}": weight for kind, weight in self.kinds.items()})
-        _weights(**{f"spaces.{space}": weight for space, weight in self.spaces.items()})
         for space in self.spaces:
-            if space not in (TEXT_SPACE, COLLABORATIVE_SPACE):
-                raise ConfigError(f"spaces.{space}: there are the spaces {TEXT_SPACE} and {COLLABORATIVE_SPACE}")
+            _known_space(f"spaces.{space}", space, (TEXT_SPACE, *LEARNED_SPACES))
 
 
 @dataclass(frozen=True)
@@ -113,8 +139,21 @@ class AggregationConfig:
 
     def check(self) -> None:
         _one_of(METHODS, method=self.method)
-        if not (math.isfinite(self.temperature) and self.temperature >= MIN_TEMPERATURE):
-            raise ConfigError(f"temperature must be finite and at least {MIN_TEMPERATURE}, not {self.temperature}")
+        _temperature(self.temperature)
+
+
+@dataclass(frozen=True)
+class LearnedConfig:
+    """How the export learns a space from events; which key is whose: ``export/tesserank_export/collaborative``."""
+
+    dim: int = 0  # 0: the export's --collaborative-dim
+    penalty: float = 100.0  # of ease and transitions: the ridge of the regression
+    half_life_s: int = 0  # of popularity: an event so many seconds older counts half; 0: all count alike
+
+    def check(self) -> None:
+        _at_least(0, dim=self.dim, half_life_s=self.half_life_s)
+        if not (math.isfinite(self.penalty) and self.penalty > 0):
+            raise ConfigError(f"penalty must be finite and above 0, not {self.penalty}")
 
 
 @dataclass(frozen=True)
@@ -145,11 +184,18 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class Channel:
-    """Segments of one source in one space. Segments are aggregated within their channel; channels are added."""
+    """Segments of one source in one space. Segments are aggregated within their channel; channels are added.
+
+    ``recency`` and ``max_events`` are of a history's segments: texts have no age.
+    """
 
     source: str
     space: str
     weight: float
+    method: str
+    temperature: float  # in standard deviations of the space's segment scores
+    recency: float = 1.0
+    max_events: int = 1
 
     @property
     def name(self) -> str:
@@ -165,14 +211,29 @@ class SegmentsConfig:
     history: HistoryConfig = HistoryConfig()
     texts: Mapping[str, TextConfig] = field(default_factory=lambda: {"query": TextConfig(), "profile": TextConfig()})
     aggregation: AggregationConfig = AggregationConfig()
+    learned: Mapping[str, LearnedConfig] = field(default_factory=dict)  # by space; those not named have the defaults
     search: SearchConfig = SearchConfig()
     limits: Limits = field(default_factory=Limits)
 
     def channels(self) -> tuple[Channel, ...]:
         """Every channel a request may have segments in; SEGMENT_CHANNELS holds positions in this tuple."""
-        history = [Channel("history", space, weight) for space, weight in self.history.spaces.items()]
-        texts = [Channel(name, TEXT_SPACE, text.weight) for name, text in self.texts.items()]
+        history = [self._history_channel(name, space) for name, space in self.history.spaces.items()]
+        own = self.aggregation
+        texts = [
+            Channel(name, TEXT_SPACE, text.weight, own.method, own.temperature) for name, text in self.texts.items()
+        ]
         return (*history, *texts)
+
+    def _history_channel(self, name: str, space: HistorySpace) -> Channel:
+        return Channel(
+            source="history",
+            space=name,
+            weight=space.weight,
+            method=self.aggregation.method if space.method is None else space.method,
+            temperature=self.aggregation.temperature if space.temperature is None else space.temperature,
+            recency=self.history.recency if space.recency is None else space.recency,
+            max_events=self.history.max_events if space.max_events is None else space.max_events,
+        )
 
     def spaces(self) -> tuple[str, ...]:
         """The spaces that the index must have. Text is always one: items are texts first."""
@@ -180,7 +241,7 @@ class SegmentsConfig:
 
     def without_space(self, space: str) -> SegmentsConfig:
         """The same, for an artefact that lacks a space, such as a catalogue exported without events."""
-        spaces = {name: weight for name, weight in self.history.spaces.items() if name != space}
+        spaces = {name: own for name, own in self.history.spaces.items() if name != space}
         return replace(self, history=replace(self.history, spaces=spaces))
 
     def in_spaces(self, spaces: Container[str]) -> SegmentsConfig:
@@ -219,6 +280,13 @@ def parse_segments(text: str) -> SegmentsConfig:
     for key, kind in _SECTIONS.items():
         if key in table:
             sections[key] = _section(key, table[key], kind)
+    if "learned" in table:
+        learned = _typed("learned", table["learned"], dict)
+        for space in learned:
+            _known_space(f"learned.{space}", space, LEARNED_SPACES)
+        sections["learned"] = MappingProxyType(
+            {space: _section(f"learned.{space}", learned[space], LearnedConfig) for space in learned}
+        )
     if "texts" in table:
         texts = _typed("texts", table["texts"], dict)
         sections["texts"] = MappingProxyType(
@@ -247,6 +315,8 @@ def _section(name: str, value: Any, kind: type[_T]) -> _T:
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     _known_keys(f"[{name}]", table, known)
     values = {key: _typed(f"{name}.{key}", entry, type(getattr(defaults, key))) for key, entry in table.items()}
+    if kind is HistoryConfig and "spaces" in values:
+        values["spaces"] = {space: _history_space(space, entry) for space, entry in values["spaces"].items()}
     section = kind(**values)
     try:
         if isinstance(section, Limits):
@@ -256,6 +326,32 @@ def _section(name: str, value: Any, kind: type[_T]) -> _T:
     except ConfigError as error:
         raise ConfigError(f"{name}.{error}") from error
     return section
+
+
+def _history_space(space: str, entry: Any) -> HistorySpace:
+    """A number is a weight; a table says more."""
+    name = f"history.spaces.{space}"
+    if not isinstance(entry, dict):
+        _weights(**{name: entry})
+        return HistorySpace(float(entry))
+    _known_keys(f"[{name}]", entry, set(_HISTORY_SPACE_TYPES))
+    own = HistorySpace(
+        **{key: _typed(f"{name}.{key}", value, _HISTORY_SPACE_TYPES[key]) for key, value in entry.items()}
+    )
+    try:
+        own.check()
+    except ConfigError as error:
+        raise ConfigError(f"{name}.{error}") from error
+    return own
+
+
+_HISTORY_SPACE_TYPES: Mapping[str, type[Any]] = {
+    "weight": float,
+    "method": str,
+    "temperature": float,
+    "recency": float,
+    "max_events": int,
+}
 
 
 def _typed(name: str, value: Any, kind: type[_T]) -> _T:
@@ -283,6 +379,21 @@ def _one_of(allowed: tuple[str, ...], **values: str) -> None:
     for name, value in values.items():
         if value not in allowed:
             raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+
+
+def _known_space(key: str, space: str, known: tuple[str, ...]) -> None:
+    if space not in known:
+        raise ConfigError(f"{key}: there are the spaces {', '.join(known)}")
+
+
+def _recency(value: float) -> None:
+    if not 0.0 < value <= 1.0:
+        raise ConfigError(f"recency must lie in (0, 1], not {value}")
+
+
+def _temperature(value: float) -> None:
+    if not (math.isfinite(value) and value >= MIN_TEMPERATURE):
+        raise ConfigError(f"temperature must be finite and at least {MIN_TEMPERATURE}, not {value}")
 
 
 def _weights(**weights: Any) -> None:

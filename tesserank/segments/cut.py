@@ -44,15 +44,18 @@ class HistoryCutter:
             marks = (is_marked(item_id, config.content_period) for item_id in item_ids)
             self._marked = np.fromiter(marks, dtype=bool, count=len(item_ids))
 
-    def newest(self, rows: NDArray[np.int64], timestamps: NDArray[np.int64] | None = None) -> list[Block]:
+    def newest(
+        self, rows: NDArray[np.int64], timestamps: NDArray[np.int64] | None = None, max_events: int | None = None
+    ) -> list[Block]:
         """The newest segments of a history that together hold at most ``max_events`` events, oldest first.
 
+        ``max_events`` None is the configuration's.
         ``rows`` [n] are its items' rows, oldest first, ``timestamps`` [n] Unix seconds. Segments are kept whole, and
         the newest is kept even if it alone is larger. What is older than the runs they lie in is not cut at all, so
         that a long history costs what a short one does. Raises InvalidArgumentError if ``cut`` is ``session`` and
         there are no timestamps.
         """
-        count, room = len(rows), self._config.max_events
+        count, room = len(rows), self._config.max_events if max_events is None else max_events
         if self._config.cut == "item":
             return [(event, event + 1) for event in range(max(count - room, 0), count)]
         if not count:

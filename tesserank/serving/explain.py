@@ -34,7 +34,7 @@ from tesserank.serving.embedder import SegmentEmbedder
 from tesserank.serving.interaction import LateInteraction
 from tesserank.serving.request import RankingOptions, UserContext
 from tesserank.serving.scorer import SegmentScorer
-from tesserank.serving.segments import SpaceTokens, UserSegments
+from tesserank.serving.segments import UserSegments
 from tesserank.serving.wording import Vocabulary, Wording
 
 
@@ -127,8 +127,8 @@ class Explainer:
         spaces, channels = interaction.in_spaces(user, rows), interaction.channels(user)
         scores, contributions = interaction.explained(user, channels, spaces)
         pairs: list[TokenPair] = []
-        for name, tokens in user.spaces.items():
-            pairs += self._pairs(name, tokens, self._segment_shares(user, name, spaces[name].scores), row, words[name])
+        for name in user.spaces:
+            pairs += self._pairs(user, name, self._segment_shares(user, name, spaces[name].scores), row, words[name])
         matches = np.zeros(len(user))
         np.add.at(matches, [pair.segment for pair in pairs], [pair.contribution for pair in pairs])
         return Explanation(
@@ -148,24 +148,24 @@ class Explainer:
     def _segment_shares(self, user: UserSegments, space: str, scores: NDArray[Any]) -> NDArray[np.float64]:
         """The derivative of the score with respect to each segment score of a space: ``scores`` [1, S] -> [S]."""
         shares = np.zeros(scores.shape[1])
-        method = self._config.aggregation.method
         for channel in self._interaction.channels(user):
             if channel.space == space:
                 own = scores[:, channel.columns]
-                slopes = aggregate.derivatives(own, channel.weights, method, channel.temperature)[0]
+                slopes = aggregate.derivatives(own, channel.weights, channel.method, channel.temperature)[0]
                 shares[channel.columns] = channel.scale * slopes
         return shares
 
     def _pairs(
-        self, space: str, tokens: SpaceTokens, segment_shares: NDArray[np.float64], row: int, words: Sequence[str]
+        self, user: UserSegments, space: str, segment_shares: NDArray[np.float64], row: int, words: Sequence[str]
     ) -> list[TokenPair]:
         """Each token of a space's segments with its best match in the item."""
+        tokens = user.spaces[space]
         item_words = self._wording.item_tokens(row, space)
         similarities = tokens.tokens.astype(np.float64) @ self._interaction.items[space].item(row).T.astype(np.float64)
         best = similarities.argmax(axis=1)
         largest = similarities.max(axis=1)
         segment_of_token = tokens.unit_segment[tokens.units]
-        shares = (segment_shares[tokens.unit_segment] * self._unit_shares(space, tokens, largest))[tokens.units]
+        shares = (segment_shares[tokens.unit_segment] * self._unit_shares(user, space, largest))[tokens.units]
         shares = shares * tokens.token_weights
         return [
             TokenPair(int(segment), word, item_words[match], float(similarity), float(share), float(share * similarity))
@@ -174,18 +174,18 @@ class Explainer:
             )
         ]
 
-    def _unit_shares(self, space: str, tokens: SpaceTokens, largest: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _unit_shares(self, user: UserSegments, space: str, largest: NDArray[np.float64]) -> NDArray[np.float64]:
         """The derivative of each unit's segment score with respect to the unit's: [G]."""
+        tokens = user.spaces[space]
         units = np.add.reduceat(tokens.token_weights * largest, tokens.starts)
         shares = np.empty_like(units)
-        method, temperature = self._config.aggregation.method, self._interaction.temperature(space)
-        for segment in range(len(tokens.segments)):
+        for segment, channel in enumerate(user.channels[tokens.segments].tolist()):
             own = tokens.unit_segment == segment
             ones = np.ones(np.count_nonzero(own))
             if len(ones) == 1:
                 shares[own] = 1.0  # nothing to aggregate
             else:
-                shares[own] = aggregate.derivatives(units[own][None], ones, method, temperature)[0]
+                shares[own] = aggregate.derivatives(units[own][None], ones, *self._interaction.aggregation(channel))[0]
         return shares
 
 

@@ -13,7 +13,7 @@ from tesserank.index import ItemIndex
 from tesserank.maxsim import aggregate, cpu
 from tesserank.maxsim.vectors import ItemVectors
 from tesserank.segments.config import SegmentsConfig
-from tesserank.serving.segments import SpaceTokens, UserSegments
+from tesserank.serving.segments import UserSegments
 
 Rows = NDArray[np.int64]
 # tokens [Q, d], token weights [Q], starts of units [G], items, rows [n] or None for all -> [n, G]
@@ -32,12 +32,16 @@ class SpaceScores:
 
 @dataclass(frozen=True)
 class LiveChannel:
-    """A channel that the user has segments in: which of their space's, how weighted, how scaled."""
+    """A channel that the user has segments in: which of their space's, how weighted, how scaled, how aggregated.
+
+    ``temperature`` is on the scale of the space's raw segment scores.
+    """
 
     space: str
     columns: slice | NDArray[np.int64]
     weights: NDArray[np.float32]
     scale: float
+    method: str
     temperature: float
 
 
@@ -56,8 +60,6 @@ class LateInteraction:
         self._unit_scores = unit_scores
         self._aggregate = aggregate
         self._channels = config.channels()
-        self._method = config.aggregation.method
-        self._scaled_temperature = config.aggregation.temperature
         stored = {name: space.items for name, space in index.spaces.items()} | dict(items or {})
         self.items = {name: cpu.prepared(own) for name, own in stored.items()}
 
@@ -71,19 +73,20 @@ class LateInteraction:
 
     def in_spaces(self, user: UserSegments, rows: Rows | None) -> dict[str, SpaceScores]:
         """Segment scores, space by space."""
-        return {name: self._score_space(name, tokens, rows) for name, tokens in user.spaces.items()}
+        return {name: self._score_space(user, name, rows) for name in user.spaces}
 
-    def _score_space(self, name: str, space: SpaceTokens, rows: Rows | None) -> SpaceScores:
-        """Units first, then segments."""
+    def _score_space(self, user: UserSegments, name: str, rows: Rows | None) -> SpaceScores:
+        """Units first, then segments, as their channels say."""
+        space = user.spaces[name]
         units = self._unit_scores(space.tokens, space.token_weights, space.starts, self.items[name], rows)
         if len(space.starts) == len(space.segments):  # one unit a segment: nothing to aggregate
             return SpaceScores(space.segments, units)
         scores = np.empty((len(space.segments), len(units)), dtype=units.dtype)
-        ends = np.searchsorted(space.unit_segment, np.arange(len(space.segments) + 1))
-        for segment, (start, stop) in enumerate(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)):
-            own = units[:, start:stop]
-            weights = np.ones(stop - start, dtype=np.float32)
-            scores[segment] = self._aggregate(own, weights, self._method, self.temperature(name))
+        ends = np.searchsorted(space.unit_segment, np.arange(len(space.segments) + 1)).tolist()
+        for segment, channel in enumerate(user.channels[space.segments].tolist()):
+            own = units[:, ends[segment] : ends[segment + 1]]
+            weights = np.ones(own.shape[1], dtype=np.float32)
+            scores[segment] = self._aggregate(own, weights, *self.aggregation(channel))
         return SpaceScores(space.segments, scores.T)
 
     def of_channels(self, channels: Sequence[LiveChannel], spaces: Mapping[str, SpaceScores]) -> NDArray[Any]:
@@ -91,7 +94,7 @@ class LateInteraction:
         total: Any = 0
         for channel in channels:
             own = spaces[channel.space].scores[:, channel.columns]
-            score = self._aggregate(own, channel.weights, self._method, channel.temperature)
+            score = self._aggregate(own, channel.weights, channel.method, channel.temperature)
             score *= own.dtype.type(channel.scale)
             total = total + score
         return np.asarray(total)
@@ -105,7 +108,7 @@ class LateInteraction:
         for channel in channels:
             space = spaces[channel.space]
             own = space.scores[:, channel.columns]
-            parts = aggregate.contributions(own, channel.weights, self._method, channel.temperature)
+            parts = aggregate.contributions(own, channel.weights, channel.method, channel.temperature)
             shares[:, space.segments[channel.columns]] = channel.scale * parts
         return segment_scores, shares
 
@@ -124,13 +127,15 @@ class LateInteraction:
             for position in dict.fromkeys(channels.tolist()):
                 channel = self._channels[position]
                 columns = np.flatnonzero(channels == position)
+                method, temperature = self.aggregation(position)
                 live.append(
                     LiveChannel(
                         space=name,
                         columns=_as_slice(columns),
                         weights=user.weights[space.segments[columns]],
                         scale=channel.weight * self._scales[name],
-                        temperature=self.temperature(name),
+                        method=method,
+                        temperature=temperature,
                     )
                 )
         return live
@@ -144,15 +149,16 @@ class LateInteraction:
         changes = dict.fromkeys(user.spaces, 0.0)
         for channel in self.channels(user):
             parts = 1.0
-            if self._method == "sum":
+            if channel.method == "sum":
                 units = np.bincount(user.spaces[channel.space].unit_segment)
                 parts = float((channel.weights * units[channel.columns]).sum())
             changes[channel.space] += channel.scale * parts
         return changes
 
-    def temperature(self, space: str) -> float:
-        """The temperature on the scale of a space's raw segment scores."""
-        return self._scaled_temperature / self._scales[space]
+    def aggregation(self, channel: int) -> tuple[str, float]:
+        """The method of a channel, by its position, and its temperature on the scale of raw segment scores."""
+        own = self._channels[channel]
+        return own.method, own.temperature / self._scales[own.space]
 
 
 def _as_slice(columns: NDArray[np.int64]) -> slice | NDArray[np.int64]:

@@ -22,16 +22,16 @@ class TokenRows:
 
 
 class ItemLookup:
-    """A space's vectors by item. ``knows`` [N]: whether the space knows anything of an item."""
+    """A space's vectors of items that are segments. ``knows`` [N]: whether the space knows anything of an item."""
 
     def __init__(self, space: Space) -> None:
-        self._items = space.items
+        self._items = space.items if space.queries is None else space.queries
         self._weights = space.weights.astype(np.float32)  # numpy converts float16 slowly
-        self._lengths = space.items.lengths
+        self._lengths = self._items.lengths
         # What a space knows nothing of has one vector, of zeros.
         knows = self._lengths > 1
         single = np.flatnonzero(~knows)
-        knows[single] = space.items.decode(single).vectors.any(axis=1)
+        knows[single] = self._items.decode(single).vectors.any(axis=1)
         self.knows: list[bool] = knows.tolist()
 
     def tokens(self, rows: NDArray[np.int64], counts: NDArray[np.int64], group_by_item: bool) -> TokenRows:

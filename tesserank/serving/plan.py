@@ -78,6 +78,24 @@ class _HistorySegment(NamedTuple):
     weight: float
 
 
+class _Window(NamedTuple):
+    """How much of a history a space sees; most spaces share one."""
+
+    max_events: int
+    recency: float
+
+
+def _aged_segments(items: Sequence[list[int]], means: Sequence[float], recency: float) -> list[_HistorySegment]:
+    """Segments of ``items`` (rows) with weights ``means``, less the older they are; the newest is the last."""
+    ages = range(len(items) - 1, -1, -1)
+    weights = [recency**age * mean for age, mean in zip(ages, means, strict=True)]
+    # a weight too small for the wire is none
+    heard = (np.array(weights, dtype=np.float32) > 0).tolist()
+    return [
+        _HistorySegment(rows, weight) for rows, weight, is_heard in zip(items, weights, heard, strict=True) if is_heard
+    ]
+
+
 class SegmentPlanner:
     """Plans the segments of users. ``lookups`` are of the history's spaces."""
 
@@ -94,7 +112,13 @@ class SegmentPlanner:
         self._template = template
         self._tokenize = tokenize
         self._lookups = lookups
-        self._channels = {channel.name: position for position, channel in enumerate(config.channels())}
+        channels = config.channels()
+        self._channels = {channel.name: position for position, channel in enumerate(channels)}
+        self._windows = {
+            channel.space: _Window(channel.max_events, channel.recency)
+            for channel in channels
+            if channel.source == "history"
+        }
         # A segment that comes again is as long to tokenise as to score with a hundred items.
         self._text_encoding = lru_cache(_REMEMBERED_TEXTS)(self._encode_text)
         self._cutter = HistoryCutter(config.history, index.item_ids, index.tokens.lengths)
@@ -127,32 +151,26 @@ class SegmentPlanner:
             return
         rows = rows[known]
         timestamps = None if context.timestamps is None else np.asarray(context.timestamps, dtype=np.int64)[known]
-        blocks = self._cutter.newest(rows, timestamps)
-        weights = self._block_weights(context, blocks, known)
-        # a weight too small for the wire is none
-        heard = np.array(weights, dtype=np.float32) > 0
-        segments = [
-            _HistorySegment(rows[start:end].tolist(), weight)
-            for (start, end), weight, is_heard in zip(blocks, weights, heard.tolist(), strict=True)
-            if is_heard
-        ]
-        for space in self._config.history.spaces:
+        cut: dict[_Window, list[_HistorySegment]] = {}
+        for space, window in self._windows.items():
+            if window not in cut:
+                blocks = self._cutter.newest(rows, timestamps, window.max_events)
+                items = [rows[start:end].tolist() for start, end in blocks]
+                cut[window] = _aged_segments(items, self._block_weights(context, blocks, known), window.recency)
             if space == TEXT_SPACE and self._config.history.cut != "item":
-                self._add_encoded(segments, user)
+                self._add_encoded(cut[window], user)
             else:
-                self._add_looked_up(segments, space, user)
+                self._add_looked_up(cut[window], space, user)
 
     def _block_weights(self, context: UserContext, blocks: Sequence[Block], known: NDArray[np.int64]) -> list[float]:
-        """The mean weight of each block's events, less the older the block is. An event is at ``known[event]``."""
+        """The mean weight of each block's events. An event is at ``known[event]``."""
         kinds = self._config.history.kinds
 
         def weight(position: int) -> float:
             sent = 1.0 if context.weights is None else float(context.weights[position])
             return sent if context.kinds is None else sent * kinds.get(context.kinds[position], 1.0)
 
-        means = [sum(map(weight, known[start:end].tolist())) / (end - start) for start, end in blocks]
-        ages = range(len(blocks) - 1, -1, -1)
-        return [self._config.history.recency**age * mean for age, mean in zip(ages, means, strict=True)]
+        return [sum(map(weight, known[start:end].tolist())) / (end - start) for start, end in blocks]
 
     def _add_looked_up(self, segments: Sequence[_HistorySegment], space: str, user: UserPlan) -> None:
         knows = self._lookups[space].knows

@@ -74,6 +74,7 @@ def test_the_text_space_is_its_directory_the_token_ids_and_the_idf(tmp_path: Pat
     assert {name: space.items.kind for name, space in index.spaces.items()} == {
         "text": "int8",
         "collaborative": "int16",
+        "transitions": "int16",
     }
     save_index(index, tmp_path)
     files = bytes_of(index)

@@ -19,6 +19,7 @@ from tesserank.serving.request import Text, UserContext
 from tests.core.users import assert_same
 from tests.core.world import (
     ITEMS,
+    LAST,
     TEMPLATE,
     TEXTLESS,
     UNSEEN,
@@ -279,3 +280,35 @@ def test_the_counting_encoder_ignores_padding() -> None:
     )
     np.testing.assert_array_equal(short, long[:, :2])
     np.testing.assert_allclose(unit_rows(short), short, rtol=1e-6)
+
+
+def test_a_space_may_have_vectors_and_ages_of_its_own_for_items_that_are_segments() -> None:
+    spaces = '[history.spaces]\ntext = 1.0\ntransitions = { method = "sum", recency = 0.5 }\n'
+    embedded = make_embedder(make_config(more=spaces), CountingEncoder()).embed([history("i1", LAST, "i4")])
+    user, queries = embedded.segments[0], make_index().spaces["transitions"].queries
+    assert queries is not None
+    rows = [ITEMS.index("i1"), ITEMS.index("i4")]  # what nothing follows is no segment, but has grown older
+    assert user.spaces["transitions"].tokens.tolist() == queries.decode(np.array(rows)).vectors.tolist()
+    assert dict(zip(user.labels, user.weights.tolist(), strict=True)) == pytest.approx(
+        {
+            "history/text:i1": 0.64,
+            f"history/text:{LAST}": 0.8,
+            "history/text:i4": 1.0,
+            "history/transitions:i1": 0.25,
+            "history/transitions:i4": 1.0,
+        }
+    )
+
+
+def test_a_space_may_see_more_of_a_history_than_others() -> None:
+    spaces = "[history.spaces]\ntext = { max_events = 2 }\ncollaborative = 1.0\ntransitions = { max_events = 4 }\n"
+    met = ["i1", "i3", "i4", "i5", "i6", "i7", "i8", "i9"]
+    embedded = make_embedder(make_config(more=spaces), CountingEncoder()).embed([history(*met)])
+    assert (
+        labels(embedded)
+        == [
+            *(f"history/text:{item}" for item in met[-2:]),
+            *(f"history/collaborative:{item}" for item in met[-6:]),  # as [history] says
+            *(f"history/transitions:{item}" for item in met[-4:]),
+        ]
+    )

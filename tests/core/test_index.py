@@ -38,6 +38,12 @@ def test_an_index_comes_back_from_disk_as_it_was(kind: str, tmp_path: Path) -> N
             np.testing.assert_array_equal(after.spaces[name].items.arrays()[part], array, strict=True)
         np.testing.assert_array_equal(after.spaces[name].items.offsets, space.items.offsets, strict=True)
         np.testing.assert_allclose(after.spaces[name].weights, space.weights, rtol=2**-11)  # float16 on disk
+        if space.queries is None:
+            assert after.spaces[name].queries is None
+        else:
+            queries = after.spaces[name].queries
+            assert queries is not None
+            np.testing.assert_array_equal(queries.decode().vectors, space.queries.decode().vectors, strict=True)
     np.testing.assert_array_equal(after.tokens.vectors, before.tokens.vectors, strict=True)
     np.testing.assert_array_equal(after.tokens.offsets, before.tokens.offsets, strict=True)
     np.testing.assert_array_equal(after.idf, before.idf)
@@ -83,6 +89,16 @@ def test_weights_that_do_not_match_the_vectors_are_an_error() -> None:
     text = make_index().spaces["text"]
     with pytest.raises(ArtifactError, match=f"{len(text.weights) - 1} weights but {len(text.weights)} vectors"):
         replace(text, weights=text.weights[1:])
+
+
+def test_vectors_for_segments_that_do_not_match_those_for_items_are_an_error() -> None:
+    space = make_index().spaces["transitions"]
+    assert space.queries is not None
+    with pytest.raises(ArtifactError, match=r"11 vectors of 4 dimensions for segments, but 12 of 4 for items"):
+        replace(space, queries=space.queries.take(np.arange(11)))
+    narrow = quantise("float16", Ragged.of([np.ones((1, 3))] * 12))
+    with pytest.raises(ArtifactError, match=r"12 vectors of 3 dimensions for segments, but 12 of 4 for items"):
+        replace(space, queries=narrow)
 
 
 def test_ids_that_do_not_match_the_rows_are_an_error() -> None:
@@ -131,6 +147,10 @@ DAMAGE = {
         lambda d: rewrite(d, "spaces", {"text": {"vectors": "int3"}}),
         "holds vectors of kind 'int3', this version reads int8, int16, float16",
     ),
+    "missing vectors for segments": (
+        lambda d: (d / "transitions" / "queries" / "vectors.npy").unlink(),
+        "vectors.npy cannot be read",
+    ),
     "parts of another kind": (
         lambda d: rewrite(d, "spaces", {"text": {"vectors": "int8", "arrays": ["vectors"], "scale": 1.0}}),
         "text is corrupt",
@@ -168,7 +188,8 @@ def test_the_description_is_for_people_too(saved: Path) -> None:
 def test_an_index_without_items_has_no_rows() -> None:
     index = make_index()
     empty = {
-        name: replace(s, items=s.items.take(np.arange(0)), weights=s.weights[:0]) for name, s in index.spaces.items()
+        name: replace(s, items=s.items.take(np.arange(0)), weights=s.weights[:0], queries=None)
+        for name, s in index.spaces.items()
     }
     none = ItemIndex("x", "y", (), empty, index.tokens.take(np.arange(0)), index.idf)
     assert len(none) == 0

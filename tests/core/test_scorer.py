@@ -36,6 +36,14 @@ CONFIGS = {
     for method in ("sum", "softmax")
     for grouped in (True, False)
 }
+OWN_WAYS = """
+    [history.spaces]
+    text = 0.5
+    collaborative = { method = "softmax", temperature = 0.3, recency = 0.5 }
+    transitions = { weight = 1.5, method = "sum", recency = 1.0 }
+"""
+CONFIGS["every space its own way"] = make_config(more=OWN_WAYS)
+CONFIGS["every space its own way, in sessions"] = make_config("session", more=OWN_WAYS)
 
 
 def rounding(items: ItemVectors) -> float:
@@ -58,16 +66,17 @@ def tolerances(config: SegmentsConfig, user: UserSegments) -> tuple[float, float
     A sum of parts is off by their weights times what they are off by. A soft maximum is off by no more than its parts:
     its derivatives by them add up to 1. It rounds |y| / τ <= 20 a few times and multiplies by τ again: 10·2^-24 here.
     """
-    is_sum = config.aggregation.method == "sum"
     units = max(int(np.bincount(space.unit_segment).max()) for space in user.spaces.values())
-    segment = UNIT_TOLERANCE * units if is_sum else UNIT_TOLERANCE + 10 * 2.0**-24
-    score = 0.0
+    largest, score = 0.0, 0.0
     for position, channel in enumerate(config.channels()):
         weights = user.weights[user.channels == position]
         if len(weights):
+            is_sum = channel.method == "sum"
+            segment = UNIT_TOLERANCE * units if is_sum else UNIT_TOLERANCE + 10 * 2.0**-24
+            largest = max(largest, segment)
             parts = segment * float(weights.sum()) if is_sum else segment + 10 * 2.0**-24
             score += channel.weight * INDEX.spaces[channel.space].scale * parts
-    return segment, score
+    return largest, score
 
 
 def embed(config: SegmentsConfig, users: Sequence[UserContext] = USERS) -> list[UserSegments]:
@@ -91,12 +100,12 @@ def aggregated(scores: list[float], weights: list[float], method: str, temperatu
 
 def score_by_formula(config: SegmentsConfig, user: UserSegments, item: int) -> float:
     """One score, one unit and one segment at a time: nothing of the scorer's is used but the definition of MaxSim."""
-    method, total = config.aggregation.method, 0.0
+    total = 0.0
     for position, channel in enumerate(config.channels()):
         if channel.space not in user.spaces:
             continue
         mine, space = user.spaces[channel.space], INDEX.spaces[channel.space]
-        temperature = config.aggregation.temperature / space.scale
+        method, temperature = channel.method, channel.temperature / space.scale
         units = [
             reference.maxsim(tokens, weights, space.items.item(item))
             for tokens, weights in zip(

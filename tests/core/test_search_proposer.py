@@ -59,7 +59,8 @@ def test_the_best_by_approximate_scores_are_proposed(config: SegmentsConfig) -> 
         space = INDEX.spaces[name]
         scores = reference.unit_scores(segments.tokens, segments.token_weights, segments.starts, STAND_INS[name])
         tau = config.aggregation.temperature / space.scale
-        total += config.history.spaces[name] * space.scale * aggregate(scores, weights, config.aggregation.method, tau)
+        share = config.history.spaces[name].weight * space.scale
+        total += share * aggregate(scores, weights, config.aggregation.method, tau)
     surely = top_k(total, int(0.9 * CANDIDATES))
     assert np.isin(surely, found).all()
 

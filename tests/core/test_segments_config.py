@@ -8,7 +8,14 @@ import pytest
 
 from tesserank.errors import ConfigError
 from tesserank.limits import Limits
-from tesserank.segments.config import Channel, HistoryConfig, SegmentsConfig, load_segments, parse_segments
+from tesserank.segments.config import (
+    Channel,
+    HistoryConfig,
+    LearnedConfig,
+    SegmentsConfig,
+    load_segments,
+    parse_segments,
+)
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/segments.toml"))
 
@@ -35,10 +42,37 @@ def test_an_example_file_loads(path: Path) -> None:
 
 def test_channels_are_history_in_every_space_and_then_texts() -> None:
     config = parse_segments("[history.spaces]\ncollaborative = 2\n[texts.note]\nweight = 0.5\n")
-    assert config.channels() == (Channel("history", "collaborative", 2.0), Channel("note", "text", 0.5))
+    collaborative = Channel("history", "collaborative", 2.0, "softmax", 2.0, 0.8, 10)
+    note = Channel("note", "text", 0.5, "softmax", 2.0)
+    assert config.channels() == (collaborative, note)
     assert config.channels()[0].name == "history/collaborative"
     assert config.spaces() == ("text", "collaborative")
-    assert config.without_space("collaborative").channels() == (Channel("note", "text", 0.5),)
+    assert config.without_space("collaborative").channels() == (note,)
+
+
+def test_what_a_space_does_not_say_is_what_holds_for_all() -> None:
+    config = parse_segments("""
+        [history]
+        recency = 0.5
+        [history.spaces]
+        text = { temperature = 1 }
+        transitions = { weight = 3, method = "sum", recency = 1, max_events = 40 }
+        [aggregation]
+        temperature = 4.0
+    """)
+    assert config.channels()[:2] == (
+        Channel("history", "text", 1.0, "softmax", 1.0, 0.5, 10),
+        Channel("history", "transitions", 3.0, "sum", 4.0, 1.0, 40),
+    )
+    assert config.spaces() == ("text", "transitions")
+
+
+def test_how_spaces_are_learned_may_be_said() -> None:
+    config = parse_segments("[learned.transitions]\ndim = 256\npenalty = 30\n[learned.popularity]\nhalf_life_s = 60\n")
+    assert config.learned == {
+        "transitions": LearnedConfig(dim=256, penalty=30.0),
+        "popularity": LearnedConfig(half_life_s=60),
+    }
 
 
 def test_a_whole_number_will_do_for_a_float() -> None:
@@ -66,6 +100,15 @@ MISTAKES = {
     "history.kinds.like": "[history.kinds]\nlike = -1.0",
     "history.spaces.text": "[history.spaces]\ntext = nan",
     "history.spaces.image": "[history.spaces]\nimage = 1.0",
+    "history.spaces.text.weight": "[history.spaces]\ntext = { weight = -1 }",
+    "history.spaces.text.method": '[history.spaces]\ntext = { method = "mean" }',
+    "history.spaces.text.temperature": "[history.spaces]\ntext = { temperature = 0 }",
+    "history.spaces.text.recency": "[history.spaces]\ntext = { recency = 0 }",
+    "history.spaces.text.max_events": "[history.spaces]\ntext = { max_events = 0 }",
+    "learned.text": "[learned.text]\ndim = 8",
+    "learned.transitions.dim": "[learned.transitions]\ndim = -1",
+    "learned.transitions.penalty": "[learned.transitions]\npenalty = 0",
+    "learned.popularity.half_life_s": "[learned.popularity]\nhalf_life_s = -1",
     "texts.query.token_limit": "[texts.query]\ntoken_limit = 0",
     "texts.query.weight": "[texts.query]\nweight = inf",
     "aggregation.method": '[aggregation]\nmethod = "mean"',

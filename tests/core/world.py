@@ -25,6 +25,7 @@ TEXT_DIM, COLLABORATIVE_DIM = 8, 4
 TEMPLATE = Template(prefix=(1,), separator=(2,), suffix=(3,), pad=0, max_tokens=64)
 ENCODER_ID = "encoder-1"
 TEXTLESS = "i10"  # an item without text: no tokens, one zero vector
+LAST = "i2"  # an item that nothing follows: as a segment it has a zero vector in the space transitions
 UNSEEN = "i11"  # an item without events: one zero vector in the collaborative space
 UP_TO_4 = EncoderRows(4)
 ITEMS = tuple(f"i{row}" for row in range(12))
@@ -60,7 +61,10 @@ def tokenize(text: str) -> list[int]:
 
 @cache
 def make_index(seed: int = 0, kind: str = "float16") -> ItemIndex:
-    """Twelve items in both spaces; item vectors are the encoder's own, stored as ``kind``; every third is a toy."""
+    """Twelve items in three spaces; text vectors are the encoder's own, stored as ``kind``; every third is a toy.
+
+    In the space transitions items have other vectors as segments.
+    """
     rng = np.random.default_rng(seed)
     tokens = [[] if item == TEXTLESS else rng.integers(4, VOCABULARY, rng.integers(1, 6)).tolist() for item in ITEMS]
     encoder, matrices = CountingEncoder(), []
@@ -72,6 +76,8 @@ def make_index(seed: int = 0, kind: str = "float16") -> ItemIndex:
     weights = np.concatenate([idf[part] if part else np.zeros(1, dtype=np.float32) for part in tokens])
     collaborative = unit_rows(rng.standard_normal((len(ITEMS), COLLABORATIVE_DIM)))
     collaborative[ITEMS.index(UNSEEN)] = 0
+    following, followed = (unit_rows(rng.standard_normal((len(ITEMS), 1, COLLABORATIVE_DIM))) for _ in range(2))
+    followed[ITEMS.index(LAST)] = 0
     return ItemIndex(
         index_id="index-1",
         encoder_id=ENCODER_ID,
@@ -83,6 +89,13 @@ def make_index(seed: int = 0, kind: str = "float16") -> ItemIndex:
                 quantise(kind, Ragged.of(list(collaborative[:, None]))),
                 np.ones(len(ITEMS), dtype=np.float32),
                 scale=0.5,
+            ),
+            "transitions": Space(
+                "transitions",
+                quantise(kind, Ragged.of(list(following))),
+                np.ones(len(ITEMS), dtype=np.float32),
+                scale=0.25,
+                queries=quantise(kind, Ragged.of(list(followed))),
             ),
         },
         tokens=Ragged.of([np.array(part, dtype=np.uint16).reshape(-1, 1) for part in tokens]),

@@ -206,3 +206,29 @@ def test_no_server_is_said(
     )
     assert main(typed(tiny, *flags)) == 2
     assert "error: the server does not answer" in capsys.readouterr().err
+
+
+def test_what_is_evaluated_may_be_fitted_for_the_protocol(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = write_events(tmp_path / "events.csv", users=200)
+    more = (
+        "--events",
+        str(log),
+        "--fit",
+        "--protocol",
+        "plain",
+        "--only",
+        "tesserank,popularity",
+        "--out",
+        "result.json",
+    )
+    assert main(typed(tiny, *more)) == 0
+    printed = capfd.readouterr().out
+    assert re.search(r"next items of \d+ users, plain protocol", printed), "the fit's own table"
+    assert "fitted against as configured" in printed
+    result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    ranked = result["protocols"]["plain"]["recommenders"]
+    assert ranked["tesserank"]["settings"]["fitted_on"] == "plain"
+    assert ranked["tesserank"]["metrics"]["ndcg@10"]["mean"] > ranked["popularity"]["metrics"]["ndcg@10"]["mean"]

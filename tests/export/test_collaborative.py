@@ -16,9 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tesserank.segments.config import LEARNED_SPACES, LearnedConfig
 from tesserank_export.catalog import read_catalog
-from tesserank_export.collaborative import METHODS, fit_collaborative, next_item_ndcg
+from tesserank_export.collaborative import METHODS, fit_collaborative, frequent, learn, next_item_ndcg
+from tesserank_export.collaborative.ease import ease_weights, fit_ease
 from tesserank_export.collaborative.factorisation import unit_rows
+from tesserank_export.collaborative.popularity import fit_popularity
+from tesserank_export.collaborative.transitions import fit_transitions
 from tesserank_export.events import Events, read_events
 from tesserank_export.heldout import hold_out_last, ndcg_at_k, recall_at_k, target_ranks
 
@@ -202,3 +206,122 @@ def test_real_histories_are_predicted_better_than_by_item_to_item_neighbours() -
     assert space.heldout_users == 1_000
     # ItemKNN on the last ten items reaches .045 on this protocol.
     assert space.heldout[space.method] > 0.045
+
+
+def dense_transitions(events: Events, n_items: int, penalty: float) -> np.ndarray:
+    """B by its definition, one moment of one history at a time, in float64."""
+    past, future = [], []
+    for history in events.histories():
+        distinct = list(dict.fromkeys(history.tolist()))
+        for moment in range(1, len(distinct)):
+            before, after = np.zeros(n_items), np.zeros(n_items)
+            for age, item in enumerate(distinct[moment - 1 :: -1][:10]):
+                before[item] = 0.8**age
+            for age, item in enumerate(distinct[moment:][:5]):
+                after[item] = 0.8**age
+            past.append(before)
+            future.append(after)
+    x, y = np.array(past), np.array(future)
+    return np.asarray(np.linalg.solve(x.T @ x + penalty * np.eye(n_items), x.T @ y))
+
+
+def dense_ease(events: Events, n_items: int, penalty: float) -> np.ndarray:
+    """Each item's weights from all others by least squares, one item at a time, in float64."""
+    x = (events.interaction_matrix(n_items).toarray() > 0).astype(float)
+    weights = np.zeros((n_items, n_items))
+    for item in range(n_items):
+        others = [other for other in range(n_items) if other != item]
+        rest = x[:, others]
+        weights[others, item] = np.linalg.solve(rest.T @ rest + penalty * np.eye(n_items - 1), rest.T @ x[:, item])
+    return weights
+
+
+def test_ease_is_the_best_of_its_rank_approximation_of_the_regression() -> None:
+    rng = np.random.default_rng(4)
+    events = events_of([rng.integers(0, 30, rng.integers(1, 12)) for _ in range(80)])
+    exact = dense_ease(events, 32, 5.0)
+    np.testing.assert_allclose(ease_weights(binary_matrix(events, 32), 5.0), exact, atol=2e-6)
+    full = fit_ease(events, 32, 32, 5.0, seed=0)
+    np.testing.assert_allclose(full[1] @ full[0].T, exact, atol=1e-5)
+    items, queries = fit_ease(events, 32, 6, 5.0, seed=0)
+    assert items.dtype == queries.dtype == np.float32
+    left, singular, right = np.linalg.svd(exact)
+    best = np.linalg.norm(exact - left[:, :6] * singular[:6] @ right[:6])
+    assert np.linalg.norm(exact - queries @ items.T) <= 1.02 * best
+    assert not items[30:].any(), "what nobody met has no vector"
+
+
+def test_ease_knows_nothing_of_what_was_met_alone() -> None:
+    items, queries = fit_ease(events_of([[0, 1], [0, 1], [2]]), 4, 4, 1.0, seed=0)
+    assert (queries @ items.T)[0].argmax() == 1
+    assert not items[2:].any()
+    assert not queries[2:].any()
+
+
+def binary_matrix(events: Events, n_items: int) -> object:
+    matrix = events.interaction_matrix(n_items)
+    matrix.data[:] = 1.0
+    return matrix
+
+
+def test_transitions_are_the_best_of_their_rank_approximation_of_the_regression() -> None:
+    rng = np.random.default_rng(3)
+    events = events_of([rng.integers(0, 30, rng.integers(1, 25)) for _ in range(60)])
+    exact = dense_transitions(events, 32, 5.0)
+    full = fit_transitions(events, 32, 32, 5.0, seed=0)
+    np.testing.assert_allclose(full[1] @ full[0].T, exact, atol=2e-6)
+    items, queries = fit_transitions(events, 32, 6, 5.0, seed=0)
+    assert items.dtype == queries.dtype == np.float32
+    left, singular, right = np.linalg.svd(exact)
+    best = np.linalg.norm(exact - left[:, :6] * singular[:6] @ right[:6])
+    assert np.linalg.norm(exact - queries @ items.T) <= 1.02 * best
+    assert not items[30:].any(), "what nobody met has no vector"
+    assert not queries[30:].any()
+
+
+def test_transitions_see_the_order_of_events() -> None:
+    items, queries = fit_transitions(events_of([[0, 1], [0, 1], [2, 0], [0, 1, 3]]), 5, 4, 0.1, seed=0)
+    scores = queries @ items.T
+    assert scores[0].argmax() == 1
+    assert scores[0, 2] == pytest.approx(0, abs=1e-6)
+    assert not queries[3].any(), "nothing follows 3"
+    assert not items[2].any(), "2 follows nothing"
+
+
+def test_transitions_of_single_events_are_none() -> None:
+    items, queries = fit_transitions(events_of([[0], [1, 1]]), 3, 4, 1.0, seed=0)
+    assert items.shape == queries.shape == (3, 4)
+    assert not items.any()
+    assert not queries.any()
+
+
+def test_transitions_leave_out_what_is_rare_where_there_are_too_many_items_and_say_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(frequent, "MOST_ITEMS", 2)
+    items, queries = fit_transitions(events_of([[0, 2, 1], [0, 1], [1, 0]]), 3, 2, 1.0, seed=0)
+    assert queries[:2].any()
+    assert not queries[2].any()
+    assert not items[2].any()
+    assert caplog.messages == ["transitions: 2 of 3 items, the most met, have vectors"]
+
+
+def test_popularity_is_the_logarithm_of_how_often_lately() -> None:
+    events = events_of([[0, 1, 0], [1, 1]])  # seconds 0 to 4
+    items, queries = fit_popularity(events, 3, half_life_s=2)
+    weights = 0.5 ** ((4 - np.arange(5)) / 2)
+    expected = np.log1p([weights[0] + weights[2], weights[1] + weights[3] + weights[4], 0])
+    np.testing.assert_allclose(items[:, 0], expected, rtol=1e-6)
+    assert queries.tolist() == [[1.0]] * 3
+    np.testing.assert_allclose(fit_popularity(events, 3, 0)[0][:, 0], np.log1p([2, 3, 0]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in LEARNED_SPACES if name != "collaborative"])
+def test_every_space_is_learned_alike_from_the_same_seed(name: str, grouped: Events) -> None:
+    settings = LearnedConfig(dim=8)
+    first, again = (learn(name, grouped, N_ITEMS, settings, seed=1) for _ in range(2))
+    assert first.items.dtype == np.float32
+    assert len(first.items) == N_ITEMS
+    assert (first.items == again.items).all()
+    if first.queries is not None:
+        assert first.queries.shape == first.items.shape

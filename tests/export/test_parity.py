@@ -237,3 +237,17 @@ def test_agreement_of_an_index_is_that_of_its_items_as_segments_among_the_known_
         shares.append(len(tops[0] & tops[1]) / 10)
     assert 0.3 < np.mean(shares) < 0.99, "the case must tell"
     assert found.top10_agreement == pytest.approx(np.mean(shares), abs=0.01)  # two ties may be broken otherwise
+
+
+def test_items_that_are_equals_agree_whichever_come_first() -> None:
+    """Thirty items of one vector each, of which there are three kinds: the tenth is one of many that are as good."""
+    kinds = unit_vectors(7, texts=3, dim=8)
+    vectors = Ragged.of([kinds[row % 3][:1] for row in range(60)])
+    noisy = Ragged(
+        vectors.vectors + 1e-4 * np.random.default_rng(0).standard_normal(vectors.vectors.shape), vectors.offsets
+    )
+    found = parity.compare_index(vectors, make_space(vectors, store("float16", noisy)), seed=0)
+    assert found.top10_agreement == 1.0
+    worst = Ragged(-vectors.vectors, vectors.offsets)
+    space = replace(make_space(vectors, store("float16", vectors)), queries=store("float16", worst))
+    assert parity.compare_index(vectors, space, seed=0, queries=vectors).top10_agreement < 0.1

@@ -6,7 +6,7 @@ import csv
 import gzip
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +95,12 @@ class Material:
             encoder_id=self.index.encoder_id,
             item_ids=self.index.item_ids[:count],
             spaces={
-                name: Space(name, own.items.take(slice(0, count)), own.weights[: own.items.offsets[count]], own.scale)
+                name: replace(
+                    own,
+                    items=own.items.take(slice(0, count)),
+                    weights=own.weights[: own.items.offsets[count]],
+                    queries=None if own.queries is None else own.queries.take(slice(0, count)),
+                )
                 for name, own in self.index.spaces.items()
             },
             tokens=self.index.tokens.take(slice(0, count)),

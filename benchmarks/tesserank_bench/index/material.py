@@ -24,7 +24,7 @@ from tesserank.serving.request import UserContext
 from tesserank.serving.segments import UserSegments
 from tesserank_bench.real_input import User
 from tesserank_export.index_steps import stored_kind
-from tesserank_export.text_space import make_space
+from tesserank_export.text_space import make_learned_space, make_space
 
 
 class Material:
@@ -64,13 +64,14 @@ class Material:
         )
 
     def _stored(self, space: Space, kind: str) -> Space:
-        vectors, vocabulary = self.vectors(space.name), len(self.exact.idf)
-        labels = np.zeros(len(vectors.vectors), dtype=np.int64)
-        if space.name == TEXT_SPACE:
-            ids = ids_of_vectors(self.exact.tokens, vectors.offsets, vocabulary)
-            assert ids is not None, "items keep every token's vector: the segments file pools none"
-            labels = np.where(ids == vocabulary, 0, ids)
-        kind = stored_kind(space.name, kind)
+        vectors, kind = self.vectors(space.name), stored_kind(space.name, kind)
+        if space.name != TEXT_SPACE:
+            queries = None if space.queries is None else space.queries.decode().vectors
+            return make_learned_space(space.name, vectors.vectors, queries, kind)
+        vocabulary = len(self.exact.idf)
+        ids = ids_of_vectors(self.exact.tokens, vectors.offsets, vocabulary)
+        assert ids is not None, "items keep every token's vector: the segments file pools none"
+        labels = np.where(ids == vocabulary, 0, ids)
         return make_space(space.name, vectors, space.weights, labels, kind, self._seed, vocabulary)
 
     def segments(self, index: ItemIndex) -> list[UserSegments]:

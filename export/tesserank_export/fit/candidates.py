@@ -1,0 +1,100 @@
+"""The spaces that a history may be scored in, and the variants of each: what they are learned with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from tesserank.index import Space
+from tesserank.segments.config import TEXT_SPACE, HistorySpace, LearnedConfig, SegmentsConfig
+from tesserank_export.collaborative import learn
+from tesserank_export.events import Events
+from tesserank_export.fit.cases import Cases
+from tesserank_export.fit.scoring import SpaceScores, Way
+from tesserank_export.text_space import make_learned_space
+
+# How far back a space of one vector an item may look, beside [history] max_events: more segments cost it little.
+LONG_HISTORY = 50
+# The first of a list is where the search begins: it stays unless another is better beyond doubt (see ``choice``).
+DIMENSIONS = (128, 256, 512)
+PENALTIES = (100.0, 30.0, 300.0)
+REGRESSION_DIMENSIONS = (256, 512)
+HALF_LIVES = (0.0, 0.3, 0.1, 0.03)  # of the log's span; 0: events of all times count alike
+POPULARITY = "popularity"
+FACTORISATIONS = ("factorisation", "cooccurrence")
+REGRESSIONS = ("ease", "transitions")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A space that may be used. ``settings``: how it is learned; None for text."""
+
+    name: str
+    settings: LearnedConfig | None
+    scores: SpaceScores
+    way: Way  # to begin with
+
+
+class Candidates:
+    """Learns candidates from ``cases.train`` on demand. ``text`` is the text space as it is served."""
+
+    def __init__(self, text: Space, cases: Cases, config: SegmentsConfig, kind: str, seed: int) -> None:
+        """``kind``: how learned vectors are stored."""
+        self._text = text
+        self._cases = cases
+        self._kind = kind
+        self._seed = seed
+        self._events = config.history.max_events
+        self._n_items = len(text.items)
+        recency, temperature = config.history.recency, config.aggregation.temperature
+        self._of_text = _configured_way(config)
+        self._of_learned = Way("sum", temperature, recency, self._events)
+        self._of_prior = Way("softmax", temperature, recency, self._events)
+
+    def text(self) -> Candidate:
+        """The text space."""
+        way = self._of_text
+        return Candidate(TEXT_SPACE, None, SpaceScores(self._text, self._cases, way.max_events), way)
+
+    def learned(self, name: str, settings: LearnedConfig) -> Candidate:
+        """A space that is learned."""
+        vectors = learn(name, self._cases.train, self._n_items, settings, self._seed)
+        space = make_learned_space(name, vectors.items, vectors.queries, self._kind)
+        way = self._of_prior if name == POPULARITY else self._of_learned
+        most = max(self._events, LONG_HISTORY)
+        return Candidate(name, settings, SpaceScores(space, self._cases, most), way)
+
+    def variants(self) -> Iterator[tuple[str, Sequence[Sequence[LearnedConfig]]]]:
+        """Learned spaces but popularity, each with lists of settings: the first setting of the first list is where to
+        begin, and each list is looked through in turn, with what was chosen before.
+        """
+        for name in FACTORISATIONS:
+            yield name, [[LearnedConfig(dim=dim) for dim in self._below(DIMENSIONS)]]
+        yield "item2vec", [[LearnedConfig(dim=DIMENSIONS[0])]]
+        first, *others = self._below(REGRESSION_DIMENSIONS)
+        penalties = [LearnedConfig(dim=first, penalty=penalty) for penalty in PENALTIES]
+        for name in REGRESSIONS:
+            yield name, [penalties, [LearnedConfig(dim=dim) for dim in others]]
+
+    def popularities(self) -> list[LearnedConfig]:
+        """How the prior may be learned: of events of all times alike, and, with timestamps, of the newest more."""
+        span = _span(self._cases.train)
+        half_lives = dict.fromkeys(int(share * span) for share in HALF_LIVES)
+        return [LearnedConfig(half_life_s=half_life) for half_life in half_lives]
+
+    def _below(self, dimensions: Sequence[int]) -> list[int]:
+        """Those that are less than there are items, or the first."""
+        return [dim for dim in dimensions if dim < self._n_items] or [dimensions[0]]
+
+
+def _configured_way(config: SegmentsConfig) -> Way:
+    """How the text space is aggregated, or would be if it were used."""
+    spaces = config.history.spaces
+    using = replace(config, history=replace(config.history, spaces={TEXT_SPACE: HistorySpace(), **spaces}))
+    channel = using.channels()[list(using.history.spaces).index(TEXT_SPACE)]
+    return Way(channel.method, channel.temperature, channel.recency, channel.max_events)
+
+
+def _span(events: Events) -> int:
+    """Seconds from the oldest event to the newest."""
+    return int(events.timestamp.max() - events.timestamp.min()) if len(events) else 0

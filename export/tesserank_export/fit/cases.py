@@ -1,0 +1,64 @@
+"""Whom to predict for: users' last items held out of a log, as in an evaluation, but of a log that an evaluation's
+targets have left already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tesserank_export.events import Events
+from tesserank_export.heldout import HeldOut, hold_out_last
+
+# What every space says of every item for every case is held in memory: 128 MiB of float32 a space.
+_MOST_SCORES = 2**25
+_MOST_CASES = 3_000
+# With fewer users than this, more than one item of each is held out, one after the other, up to _MOST_ROUNDS.
+_ENOUGH_USERS = 1_500
+_MOST_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Cases:
+    """C moments in users' lives. ``train`` is the log without what came at any of them."""
+
+    train: Events
+    users: NDArray[np.int32]  # [C] whose
+    targets: NDArray[np.int32]  # [C] the next item
+    histories: tuple[NDArray[np.int32], ...]  # [C] the distinct items before, oldest first
+    weights: tuple[NDArray[np.float32], ...]  # [C] of those, by their events' kinds
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+def make_cases(events: Events, n_items: int, kinds: Mapping[str, float], protocol: str, seed: int) -> Cases:
+    """Hold the last new item of every user out; with few users, also those before it. ``kinds``: weights of events."""
+    most = max(1, min(_MOST_CASES, _MOST_SCORES // n_items))
+    held = [hold_out_last(events, most, seed, protocol)]
+    logs = [events]
+    while len(held) < _MOST_ROUNDS and 0 < held[0].eligible < _ENOUGH_USERS:
+        logs.append(held[-1].train)
+        held.append(hold_out_last(logs[-1], most, seed, protocol))
+    of_kind = np.array([kinds.get(kind, 1.0) for kind in events.kinds], dtype=np.float32)
+    found = [case for log, own in zip(logs, held, strict=True) for case in _of(log, own, of_kind)]
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(found))[:most])
+    users, targets, histories, weights = zip(*(found[i] for i in chosen), strict=True) if len(chosen) else [()] * 4
+    return Cases(
+        train=held[-1].train,
+        users=np.array(users, dtype=np.int32),
+        targets=np.array(targets, dtype=np.int32),
+        histories=tuple(histories),
+        weights=tuple(weights),
+    )
+
+
+def _of(
+    log: Events, held: HeldOut, of_kind: NDArray[np.float32]
+) -> list[tuple[int, int, NDArray[np.int32], NDArray[np.float32]]]:
+    return [
+        (int(user), int(target), history, of_kind[log.kind[places[:-1]]])
+        for user, target, history, places in zip(held.users, held.targets, held.histories, held.places, strict=True)
+    ]

@@ -1,0 +1,126 @@
+"""The export's step that fits: from the text space and the log to a segments file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from tesserank.errors import ConfigError
+from tesserank.files import read_json, sha256_file, write_json
+from tesserank.index import load_index
+from tesserank.segments.config import TEXT_SPACE, SegmentsConfig, parse_segments
+from tesserank_export.collaborative import fit_collaborative
+from tesserank_export.events import Events
+from tesserank_export.fit.candidates import Candidate, Candidates
+from tesserank_export.fit.cases import Cases, make_cases
+from tesserank_export.fit.choice import Gains, Judge
+from tesserank_export.fit.record import fitted_segments, steps_as_dicts
+from tesserank_export.fit.scoring import SpaceScores, Way, gains
+from tesserank_export.fit.search import Search, Step
+from tesserank_export.heldout import PLAIN
+from tesserank_export.index_steps import learned_settings, stored_kind
+from tesserank_export.options import ExportOptions
+from tesserank_export.steps import Steps
+from tesserank_export.text_space import make_learned_space
+
+# With fewer users to predict for, luck decides: the configuration stays as it is.
+LEAST_USERS = 50
+_SEGMENTS, _RECORD = "segments.toml", "fit.json"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The text of the fitted segments file, what it says, and the record of how it came about."""
+
+    text: str
+    config: SegmentsConfig
+    record: dict[str, Any]
+
+
+class FitStep:
+    """Fits a configuration. ``text`` is its segments file's, ``index`` the part index with the text space."""
+
+    def __init__(self, options: ExportOptions, steps: Steps, config: SegmentsConfig, text: str, index: Path) -> None:
+        if config.history.cut != "item":
+            raise ConfigError(
+                f'tesserank fit needs history.cut = "item", not {config.history.cut!r}: it scores items of the log'
+            )
+        self._options = options
+        self._steps = steps
+        self._config = config
+        self._text = text
+        self._index = index
+        self._protocol = options.hold_out or PLAIN
+
+    def fit(self, events: Events) -> Fitted:
+        """Fit, or take what an earlier run kept. The same log, configuration and seed give the same."""
+
+        def build(scratch: Path) -> None:
+            with threadpool_limits(self._options.threads, "blas"):
+                text, record = self._fit(events)
+            (scratch / _SEGMENTS).write_text(text, encoding="utf-8")
+            write_json(scratch / _RECORD, record)
+
+        options = self._options
+        content = sha256_file(options.events) if options.events else None
+        inputs = [content, asdict(options.event_fields), options.hold_out, options.seed, options.collaborative_dim]
+        inputs += [self._index.parent.name, self._text]
+        step = self._steps.run("fit", "fit: spaces, weights, aggregation", inputs, build)
+        text = (step / _SEGMENTS).read_text(encoding="utf-8")
+        return Fitted(text, parse_segments(text), read_json(step / _RECORD))
+
+    def _fit(self, events: Events) -> tuple[str, dict[str, Any]]:
+        index, config, seed = load_index(self._index), self._config, self._options.seed
+        cases = make_cases(events, len(index), config.history.kinds, self._protocol, seed)
+        users = len(np.unique(cases.users))
+        record: dict[str, Any] = {
+            "protocol": self._protocol,
+            "cases": len(cases),
+            "users": users,
+            "seed": seed,
+            "fitted": False,
+            "steps": [],
+        }
+        if users < LEAST_USERS:
+            self._steps.say(f"  {users} users to predict for, at least {LEAST_USERS} are needed: left as configured")
+            return self._text, record
+        kind = stored_kind("", config.items.vectors)
+        candidates = Candidates(index.spaces[TEXT_SPACE], cases, config, kind, seed)
+        judge = Judge(cases.users, seed)
+        configured = self._configured(candidates, cases, kind)
+        self._steps.say(f"  as configured: NDCG@10 {configured.mean():.4f} on {len(cases):,} cases")
+        search = Search(cases, judge, self._steps.say)
+        search.run(candidates)
+        found = search.gains if search.chosen else np.zeros(len(cases))
+        gain = judge.difference(found, configured)
+        search.steps.append(Step("fitted against as configured", float(found.mean()), gain, gain.is_gain))
+        self._steps.say(f"  fitted: NDCG@10 {found.mean():.4f} ({gain.mean:+.4f} ± {gain.error:.4f})")
+        record["steps"] = steps_as_dicts(search.steps)
+        record["fitted"] = gain.is_gain
+        return (fitted_segments(self._text, config, search.chosen) if gain.is_gain else self._text), record
+
+    def _configured(self, candidates: Candidates, cases: Cases, kind: str) -> Gains:
+        """NDCG@10 of the cases [C] with the configuration as it is."""
+        total = np.zeros((len(cases), len(load_index(self._index))), dtype=np.float32)
+        for channel in self._config.channels():
+            if channel.source == "history":
+                candidate = self._candidate(channel.space, candidates, cases, kind)
+                way = Way(channel.method, channel.temperature, channel.recency, channel.max_events)
+                total += np.float32(channel.weight) * candidate.scores.scores(way)
+        return gains(total, cases)
+
+    def _candidate(self, name: str, candidates: Candidates, cases: Cases, kind: str) -> Candidate:
+        if name == TEXT_SPACE:
+            return candidates.text()
+        settings = learned_settings(self._config, name, self._options.collaborative_dim)
+        if name != "collaborative":
+            return candidates.learned(name, settings)
+        n_items = len(load_index(self._index))
+        vectors = fit_collaborative(cases.train, n_items, settings.dim, self._options.seed).vectors
+        space = make_learned_space(name, vectors, None, kind)
+        most = self._config.history.spaces[name].max_events or self._config.history.max_events
+        return Candidate(name, settings, SpaceScores(space, cases, most), Way("sum", 1.0, 1.0, most))

@@ -1,0 +1,256 @@
+"""The fit: scores as served, choices that luck does not make, and planted structure that it finds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tesserank.artifact.bundle import open_segments
+from tesserank.artifact.layout import Layout
+from tesserank.artifact.manifest import load_manifest
+from tesserank.cli import main
+from tesserank.errors import ConfigError
+from tesserank.index import load_index
+from tesserank.segments.config import SegmentsConfig, parse_segments
+from tesserank.serving.interaction import LateInteraction
+from tesserank.serving.request import UserContext
+from tesserank_export.events import Events
+from tesserank_export.fit.cases import Cases, make_cases
+from tesserank_export.fit.choice import FOLDS, Judge
+from tesserank_export.fit.scoring import SpaceScores, Way
+from tesserank_export.heldout import PLAIN, PROTOCOLS
+from tests.core.world import ITEMS, CountingEncoder, make_config, make_embedder, make_index
+from tests.evaluation.logs import log_of, random_log
+from tests.export.tiny import ITEMS as CATALOGUE
+from tests.export.tiny import make_options, run_export, write_items
+
+HISTORIES = ([1, 2, 3, 10, 5], [11, 4], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [11])
+WAYS = (
+    Way("sum", 1.0, 1.0, 6),
+    Way("sum", 1.0, 0.5, 9),
+    Way("softmax", 0.3, 0.8, 6),
+    Way("softmax", 2.0, 1.0, 3),
+)
+
+
+def cases_of(histories: Sequence[Sequence[int]], weights: Sequence[Sequence[float]]) -> Cases:
+    return Cases(
+        train=log_of([]) if not histories else log_of([[(0, 0)]]),
+        users=np.arange(len(histories), dtype=np.int32),
+        targets=np.zeros(len(histories), dtype=np.int32),
+        histories=tuple(np.array(history, dtype=np.int32) for history in histories),
+        weights=tuple(np.array(own, dtype=np.float32) for own in weights),
+    )
+
+
+@pytest.mark.parametrize("name", ["text", "collaborative", "transitions"])
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_a_space_scores_as_the_server_does(name: str, way: Way) -> None:
+    index = make_index(kind="int8")
+    toml = f"""
+        [history.spaces.{name}]
+        method = "{way.method}"
+        temperature = {way.temperature}
+        recency = {way.recency}
+        max_events = {way.max_events}
+    """
+    config = make_config(more=toml)
+    weights = [[0.5 + 0.25 * (row % 3) for row in history] for history in HISTORIES]
+    cases = cases_of(HISTORIES, weights)
+    found = SpaceScores(index.spaces[name], cases, 9).scores(way)
+    embedder, interaction = make_embedder(config, CountingEncoder(), index), LateInteraction(index, config)
+    for history, own, scores in zip(HISTORIES, weights, found, strict=True):
+        if name == "collaborative" and history == [11]:  # an item without events: no segment, and a server refuses
+            assert not scores.any()
+            continue
+        context = UserContext([ITEMS[row].encode() for row in history], weights=own)
+        [user] = embedder.embed([context]).segments
+        served = interaction.scores(user)
+        np.testing.assert_allclose(scores, served, rtol=2e-3, atol=2e-3 * np.abs(served).max())
+
+
+# Choosing
+
+
+@given(st.integers(1, 60), st.integers(1, 4), st.integers(0, 2**31))
+def test_what_is_cross_validated_is_of_the_options_and_at_most_the_best_of_each_case(
+    cases: int, options: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    gains = rng.random((options, cases))
+    honest = Judge(rng.integers(0, 1 + cases // 2, cases).astype(np.int32), seed).cross_validated(gains)
+    assert (honest[None] == gains).any(axis=0).all()
+    assert (honest <= gains.max(axis=0)).all()
+
+
+def test_one_case_a_user_has_the_error_of_a_mean() -> None:
+    rng = np.random.default_rng(0)
+    gains, baseline = rng.random((2, 300))
+    found = Judge(np.arange(300, dtype=np.int32), 0).difference(gains, baseline)
+    change = gains - baseline
+    assert found.mean == pytest.approx(change.mean())
+    assert found.error == pytest.approx(change.std(ddof=1) / np.sqrt(300))
+
+
+def test_cases_of_one_user_count_as_one() -> None:
+    change = np.random.default_rng(0).random(200)
+    once = Judge(np.arange(200, dtype=np.int32), 0).difference(change, np.zeros(200))
+    thrice = Judge(np.repeat(np.arange(200, dtype=np.int32), 3), 0).difference(np.repeat(change, 3), np.zeros(600))
+    assert thrice.error == pytest.approx(once.error)
+
+
+def test_the_best_of_many_that_are_all_luck_is_no_gain() -> None:
+    """Of 30 options as good as the baseline, the best looks better beyond doubt; cross-validated, it seldom does."""
+    rng, naive, honest = np.random.default_rng(1), [], []
+    judge = Judge(np.arange(400, dtype=np.int32), 0)
+    for _ in range(100):
+        every = (rng.random((31, 400)) < 0.1).astype(float)
+        naive.append(judge.difference(every[every.mean(axis=1).argmax()], every[0]).is_gain)
+        honest.append(judge.difference(judge.cross_validated(every), every[0]).is_gain)
+    assert np.mean(naive) > 0.5
+    assert np.mean(honest) < 0.25
+
+
+def test_folds_keep_a_users_cases_together() -> None:
+    """The option that is best for one user alone must not be chosen by that user's other cases."""
+    users = np.repeat(np.arange(2 * FOLDS, dtype=np.int32), 3)
+    gains = np.zeros((2 * FOLDS + 1, len(users)))
+    gains[0] = 0.01
+    for user in range(2 * FOLDS):
+        gains[user + 1, users == user] = 0.05
+    assert (Judge(users, 0).cross_validated(gains) <= 0.01).all()
+
+
+# Cases
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_nothing_that_is_asked_for_is_left_in_what_is_fitted_on(protocol: str) -> None:
+    log = random_log(users=80, items=30, seed=2, longest=12)
+    cases = make_cases(log, 30, {"buy": 2.0}, protocol, seed=0)
+    assert len(cases) > 80, "few users: several items of each"
+    known = set(zip(cases.train.user.tolist(), cases.train.item.tolist(), strict=True))
+    for user, target, history, weights in zip(cases.users, cases.targets, cases.histories, cases.weights, strict=True):
+        assert (int(user), int(target)) not in known
+        assert target not in history
+        assert weights.tolist() == [2.0 if row % 2 else 1.0 for row in history.tolist()]
+
+
+def test_many_users_give_one_case_each() -> None:
+    log = log_of([[(0, 0), (1, 1), (2, 2), (3, 3)]] * 1_600)
+    cases = make_cases(log, 4, {}, PLAIN, seed=0)
+    assert len(cases) == len(set(cases.users.tolist())) == 1_600
+    assert len(cases.train) == 3 * 1_600
+
+
+# The whole
+
+
+def write_log(path: Path, log: Events, times: bool = True) -> Path:
+    head = "user_id,item_id" + (",timestamp" if times else "")
+    lines = [
+        f"{log.users[user]},{CATALOGUE[item][0]}" + (f",{time}" if times else "")
+        for user, item, time in zip(log.user, log.item, log.timestamp, strict=True)
+    ]
+    path.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def chains(users: int, seed: int = 0) -> Events:
+    """Everybody goes on to the next item of the catalogue, from somewhere, with a detour now and then."""
+    rng = np.random.default_rng(seed)
+    histories = []
+    for _ in range(users):
+        start = int(rng.integers(len(CATALOGUE)))
+        rows = [(start + step) % len(CATALOGUE) for step in range(7)]
+        rows[int(rng.integers(5))] = int(rng.integers(len(CATALOGUE)))
+        histories.append(list(zip(dict.fromkeys(rows), itertools.count(1), strict=False)))
+    return log_of(histories)
+
+
+def fitted(root: Path, bert: Path, log: Events, times: bool = True, **more: object) -> tuple[Path, str]:
+    root.mkdir(parents=True, exist_ok=True)
+    return run_export(make_options(root, bert, events=write_log(root / "log.csv", log, times), fit=True, **more))
+
+
+def test_planted_transitions_are_found_written_and_served(bert: Path, tmp_path: Path) -> None:
+    artifact, output = fitted(tmp_path, bert, chains(150))
+    record = load_manifest(artifact, []).provenance["fit"]
+    assert record["fitted"]
+    assert record["users"] == 150
+    assert record["steps"][-1]["gain"] > 3 * record["steps"][-1]["standard_error"]
+    index = load_index(Layout(artifact).index)
+    config = open_segments(artifact, index)
+    assert config.history.spaces["transitions"].weight > 0
+    assert index.spaces["transitions"].queries is not None
+    assert set(index.spaces) == {"text", *config.history.spaces}
+    assert "fitted against as configured" in str(record["steps"])
+    assert "fit: spaces, weights, aggregation: done" in output
+    again, output = fitted(tmp_path, bert, chains(150))
+    assert again == artifact
+    assert "fit: spaces, weights, aggregation: kept from before" in output
+
+
+def test_the_same_log_and_seed_fit_alike(bert: Path, tmp_path: Path) -> None:
+    first, again = (fitted(tmp_path / name, bert, chains(120))[0] for name in ("first", "again"))
+    assert Layout(first).segments.read_text() == Layout(again).segments.read_text()
+    assert first.name == again.name
+
+
+def test_a_log_without_timestamps_has_a_prior_of_all_times_alone(bert: Path, tmp_path: Path) -> None:
+    artifact, output = fitted(tmp_path, bert, chains(120), times=False)
+    assert load_manifest(artifact, []).provenance["fit"]["fitted"]
+    assert "half_life" not in Layout(artifact).segments.read_text()
+    assert "transitions" in output
+
+
+def test_with_few_users_the_configuration_stays_as_it_is(bert: Path, tmp_path: Path) -> None:
+    artifact, output = fitted(tmp_path, bert, chains(30))
+    assert "30 users to predict for, at least 50 are needed: left as configured" in output
+    assert parse_segments(Layout(artifact).segments.read_text()) == SegmentsConfig()
+    assert not load_manifest(artifact, []).provenance["fit"]["fitted"]
+
+
+def test_what_is_held_out_for_an_evaluation_is_not_seen(bert: Path, tmp_path: Path) -> None:
+    """Whichever items are users' last new ones, the fit is the same."""
+    log = chains(120)
+    others = log.item.copy()
+    for history, end in zip(log.histories(), log.offsets[1:], strict=True):
+        others[end - 1] = next(item for item in range(len(CATALOGUE)) if item not in history)
+    fits = [
+        fitted(tmp_path / name, bert, replace(log, item=item), hold_out=PLAIN)[0]
+        for name, item in {"one": log.item, "other": others}.items()
+    ]
+    assert Layout(fits[0]).segments.read_text() == Layout(fits[1]).segments.read_text()
+
+
+def test_fitting_needs_events_and_segments_that_are_items(bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="tesserank fit needs --events"):
+        make_options(tmp_path, bert, fit=True)
+    segments = tmp_path / "sessions.toml"
+    segments.write_text('[history]\ncut = "session"\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r'needs history\.cut = "item", not \'session\''):
+        fitted(tmp_path, bert, chains(60), segments=segments)
+
+
+def test_the_command_prints_the_table_and_writes_the_segments_file(
+    bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog, log = write_items(tmp_path / "items.jsonl"), write_log(tmp_path / "log.csv", chains(120))
+    places = ["--artifacts", str(tmp_path / "artifacts"), "--model-repository", str(tmp_path / "repository")]
+    small = ["--model", str(bert), "--dim", "16", "--tolerance", "index.top10_agreement=0.9"]
+    out = tmp_path / "deep" / "fitted.toml"
+    assert main(["fit", "--catalog", str(catalog), "--events", str(log), *places, *small, "--out", str(out)]) == 0
+    config = parse_segments(out.read_text(encoding="utf-8"))
+    assert config.history.spaces != SegmentsConfig().history.spaces
+    printed = capsys.readouterr().out
+    assert "next items of 120 users, plain protocol" in printed
+    assert "| fitted against as configured |" in printed
+    assert (tmp_path / "repository" / "recommend" / "config.pbtxt").is_file()
