@@ -49,7 +49,14 @@ class Backbone(torch.nn.Module):  # type: ignore[misc]  # torch is not followed 
 
 
 def export_backbone(checkpoint: Checkpoint, path: Path) -> Fusion:
-    """Trace the backbone into ONNX and fuse it for ORT.
+    """Trace the backbone into ONNX and fuse it for ORT. Raises ConfigError as ``trace_backbone``."""
+    raw = path.with_suffix(".raw.onnx")
+    config, probes = trace_backbone(checkpoint, raw)
+    return fuse(raw, path, config, probes)
+
+
+def trace_backbone(checkpoint: Checkpoint, path: Path) -> tuple[Any, list[Probe]]:
+    """Trace the backbone into ONNX's standard operators; returns its configuration, and what to try graphs with.
 
     Raises ConfigError, naming the family, if the checkpoint cannot be run on token ids, traced, or stored.
     """
@@ -64,12 +71,11 @@ def export_backbone(checkpoint: Checkpoint, path: Path) -> Fusion:
             probes = _probes(backbone, checkpoint.template(), config.vocab_size)
         except Exception as error:  # whatever a model raises that wants other inputs than text
             raise ConfigError(f"{family} does not run as an encoder of token ids: {first_line(error)}") from error
-        raw = path.with_suffix(".raw.onnx")
         try:
-            _trace(backbone, probes[0], raw)
+            _trace(backbone, probes[0], path)
         except Exception as error:  # the exporter's errors have no base in common
             raise ConfigError(f"{family} cannot be exported to ONNX: {first_line(error)}") from error
-    return fuse(raw, path, config, probes)
+    return config, probes
 
 
 def _probes(backbone: Backbone, template: Template, vocabulary: int) -> list[Probe]:

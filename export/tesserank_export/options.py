@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from tesserank.errors import ConfigError
 from tesserank_export.events import EventFields, UnknownPolicy
 from tesserank_export.parity import TOLERANCES, Tolerance
 
+TORCH, PLAIN = "torch", "plain"
+ENGINES = (TORCH, PLAIN)  # what an encoder is exported for beside ONNX Runtime
 _MAX_SEED = 2**32 - 1  # numpy's and scikit-learn's
 
 
@@ -31,6 +33,7 @@ class ExportOptions:
     dim: int = 128
     collaborative_dim: int = 128
     precision: str = "fp32"
+    engines: Sequence[str] = ()  # of ENGINES
     threads: int = 2
     seed: int = 0
     tolerances: Mapping[str, Tolerance] = field(default_factory=lambda: dict(TOLERANCES))

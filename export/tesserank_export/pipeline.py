@@ -22,7 +22,7 @@ from tesserank_export.events import Events, read_events
 from tesserank_export.heads import Projection
 from tesserank_export.index_steps import IndexSteps
 from tesserank_export.leftovers import swept
-from tesserank_export.options import ExportOptions
+from tesserank_export.options import PLAIN, TORCH, ExportOptions
 from tesserank_export.publish import publish_artifact
 from tesserank_export.search_steps import Parts, SearchSteps
 from tesserank_export.steps import Steps, library_versions
@@ -54,7 +54,9 @@ class Export:
         backbone = encoders.backbone()
         projection = encoders.projection(backbone, items)
         encoder_part = encoders.encoder(backbone, projection, tokenizer_part)
-        parity = encoders.parity(projection, encoder_part, items)
+        makers = {TORCH: encoders.torch_engine, PLAIN: encoders.plain}
+        engines = {engine: makers[engine](projection, backbone) for engine in options.engines}
+        parity = encoders.parity(projection, encoder_part, items, engines)
         cross_encoder_part = encoders.cross_encoder(backbone)
         indexes = IndexSteps(options, self.steps, self._config, encoders.template, encoder_part)
         index_part = indexes.index(catalog, events, items, tokenizer.vocabulary_size)
@@ -63,7 +65,14 @@ class Export:
         searched = search.search(catalog, events)
         return publish_artifact(
             store=options.store,
-            parts=(tokenizer_part, encoder_part, cross_encoder_part, index_part, *([searched] if searched else [])),
+            parts=(
+                tokenizer_part,
+                encoder_part,
+                cross_encoder_part,
+                index_part,
+                *engines.values(),
+                *([searched] if searched else []),
+            ),
             name=self._config.name,
             segments=self._segments_text(),
             precision=options.precision,
@@ -127,6 +136,7 @@ class Export:
             "settings": {
                 "dim": projection.weight.shape[1],
                 "collaborative_dim": options.collaborative_dim,
+                "engines": list(options.engines),
                 "seed": options.seed,
             },
             "tolerances": {name: asdict(tolerance) for name, tolerance in options.tolerances.items()},

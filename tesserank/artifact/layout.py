@@ -52,6 +52,24 @@ class Layout:
     def encoder_meta(self) -> Path:
         return self.root / ENCODER_PART / "encoder.json"
 
+    @property
+    def plain_encoder(self) -> Path:
+        """fp32 in ONNX's standard operators alone, as TensorRT reads it; only where it was exported."""
+        return self.root / ENCODER_PART / "model.plain.onnx"
+
+    @property
+    def torch_encoder(self) -> Path:
+        """The checkpoint's configuration and weights, for the engine torch; only where it was exported."""
+        return self.root / ENCODER_PART / "torch"
+
+    @property
+    def torch_projection(self) -> Path:
+        return self.torch_encoder / "projection.npz"
+
+    @property
+    def torch_facts(self) -> Path:
+        return self.torch_encoder / "engine.json"
+
     def cross_encoder(self, precision: str) -> Path:
         return self.root / CROSS_ENCODER_PART / f"model.{precision}.onnx"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,41 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tesserank.errors import ArtifactError
+from tesserank.encoding.batch import Encode
+from tesserank.encoding.bound import BoundEngine, ProfiledEngine
+from tesserank.encoding.providers import (
+    AUTO,
+    CPU,
+    CUDA,
+    Provider,
+    ProviderSettings,
+    check_loaded,
+    profiles,
+)
+from tesserank.encoding.template import LENGTH_BUCKETS
+from tesserank.errors import ArtifactError, ConfigError
 from tesserank.protocol import SEGMENT_ENCODER
 from tesserank.threads import share
 
 _IDS, _MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
 
 
-def _providers() -> list[str]:
-    """CUDA where onnxruntime-gpu is installed and finds a GPU, else the CPU."""
-    available = ort.get_available_providers()
-    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+@dataclass(frozen=True)
+class Graph:
+    """An exported graph. ``plain`` is the same in standard operators, for TensorRT; ``max_tokens``: its longest row.
+
+    ``row_by_row``: see ``OnnxEngine``.
+    """
+
+    path: Path
+    precision: str
+    row_by_row: bool = False
+    plain: Path | None = None
+    max_tokens: int = LENGTH_BUCKETS[-1]
 
 
 class OnnxEngine:
-    """A graph of ids and mask, both int64 [rows, L], to one output [rows, ...].
+    """On a CPU: a graph of ids and mask, both int64 [rows, L], to one output [rows, ...].
 
     ``row_by_row``: run every row alone, on one thread, and ``threads`` rows at once. Dynamic int8 takes its
     activations' scale from the whole batch, so that a row's result would depend on its neighbours, and a cached segment
@@ -34,15 +55,7 @@ class OnnxEngine:
     """
 
     def __init__(self, path: Path, threads: int, row_by_row: bool = False) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1 if row_by_row else threads
-        options.inter_op_num_threads = 1
-        # Spinning threads would take the cores from the other models of the server.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=_providers())
-        except Exception as error:  # onnxruntime raises classes of its own for every kind of broken file
-            raise ArtifactError(f"{path} cannot be loaded ({error}): rebuild it with make export") from error
+        self._session = _session(path, 1 if row_by_row else threads, ProviderSettings().options(CPU))
         self._row_by_row = row_by_row
         helpers = threads - 1 if row_by_row else 0
         self._pool = ThreadPoolExecutor(helpers, thread_name_prefix="encoder") if helpers else None
@@ -68,3 +81,46 @@ class OnnxEngine:
         outputs: list[Any] = self._session.run(None, {_IDS: input_ids, _MASK: attention_mask})
         result: NDArray[np.float32] = outputs[0]
         return result
+
+
+def open_onnx(graph: Graph, threads: int, settings: ProviderSettings) -> Encode:
+    """A graph on the execution provider that the settings choose.
+
+    Raises ConfigError for a provider that is not there, and for int8 on a GPU; ArtifactError for a file that cannot be
+    loaded, or was not exported.
+    """
+    chosen = settings.choose(ort.get_available_providers(), ort.__version__)
+    if graph.precision == "int8" and chosen != CPU:
+        if settings.provider != AUTO:
+            raise ConfigError(
+                f"execution_provider {chosen} and an export of precision int8, which is for CPUs: export with fp32"
+            )
+        chosen = CPU
+    if chosen == CPU:
+        return OnnxEngine(graph.path, threads, graph.row_by_row)
+    device = ("cuda", settings.device_id)
+    if chosen == CUDA:
+        session = _session(graph.path, threads, settings.options(chosen), chosen)
+        return BoundEngine(session, device, settings.cuda_graphs)
+    if graph.plain is None or not graph.plain.is_file():
+        raise ArtifactError(
+            f"TensorRT does not know the fused operators of {graph.path}, and there is no {graph.plain}: export the "
+            "encoder anew with --engine plain"
+        )
+    prepared = profiles(settings.profile_lengths, settings.profile_rows, graph.max_tokens)
+    sessions = [_session(graph.plain, threads, settings.options(chosen, profile), chosen) for profile in prepared]
+    return ProfiledEngine(prepared, [BoundEngine(session, device) for session in sessions])
+
+
+def _session(path: Path, threads: int, providers: list[Provider], chosen: str = CPU) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the cores from the other models of the server.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime raises classes of its own for every kind of broken file
+        raise ArtifactError(f"{path} cannot be loaded ({error}): rebuild it with make export") from error
+    check_loaded(chosen, session.get_providers())
+    return session

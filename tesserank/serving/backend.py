@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from tesserank.artifact.assemble import ARTIFACT
 from tesserank.artifact.layout import MANIFEST
 from tesserank.artifact.manifest import Manifest
+from tesserank.encoding.engines import EngineSettings
+from tesserank.encoding.providers import AUTO
 from tesserank.errors import ArtifactError, ConfigError, OverloadedError, RequestError, TesserankError
 from tesserank.files import read_json
 from tesserank.protocol import SEGMENT_ENCODER, ErrorCode, Interface
@@ -67,6 +69,21 @@ def int_parameter(args: dict[str, str], name: str, default: int, lowest: int = 1
             f"{name} (or TESSERANK_{name.upper()}) must be a whole number from {lowest} to {highest}, not {value!r}"
         )
     return int(value)
+
+
+def engine_settings(args: dict[str, str], threads: int = 2) -> EngineSettings:
+    """How a model's parameters want its encoder run. On an instance of a GPU, ``auto`` is that GPU.
+
+    Raises ConfigError that names the parameter.
+    """
+
+    def read(name: str, default: str) -> str:
+        value = parameter(args, name, default)
+        if (name, value) == ("device", AUTO) and args.get("model_instance_kind") == "GPU":
+            return f"cuda:{args['model_instance_device_id']}"
+        return value
+
+    return EngineSettings.read(read, int_parameter(args, "encoder_threads", threads))
 
 
 def prepare_process() -> None:
