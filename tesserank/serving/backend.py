@@ -22,7 +22,7 @@ from tesserank.artifact.assemble import ARTIFACT
 from tesserank.artifact.layout import MANIFEST
 from tesserank.artifact.manifest import Manifest
 from tesserank.encoding.engines import EngineSettings
-from tesserank.encoding.providers import AUTO
+from tesserank.encoding.providers import AUTO, CPU
 from tesserank.errors import ArtifactError, ConfigError, OverloadedError, RequestError, TesserankError
 from tesserank.files import read_json
 from tesserank.protocol import SEGMENT_ENCODER, ErrorCode, Interface
@@ -71,17 +71,19 @@ def int_parameter(args: dict[str, str], name: str, default: int, lowest: int = 1
     return int(value)
 
 
-def engine_settings(args: dict[str, str], threads: int = 2) -> EngineSettings:
-    """How a model's parameters want its encoder run. On an instance of a GPU, ``auto`` is that GPU.
+def device(args: dict[str, str], default: str = CPU) -> str:
+    """The parameter ``device``; on an instance of a GPU, ``auto`` is that GPU."""
+    value = parameter(args, "device", default)
+    if value == AUTO and args.get("model_instance_kind") == "GPU":
+        return f"cuda:{args['model_instance_device_id']}"
+    return value
 
-    Raises ConfigError that names the parameter.
-    """
+
+def engine_settings(args: dict[str, str], threads: int = 2) -> EngineSettings:
+    """How a model's parameters want its encoder run. Raises ConfigError that names the parameter."""
 
     def read(name: str, default: str) -> str:
-        value = parameter(args, name, default)
-        if (name, value) == ("device", AUTO) and args.get("model_instance_kind") == "GPU":
-            return f"cuda:{args['model_instance_device_id']}"
-        return value
+        return device(args, default) if name == "device" else parameter(args, name, default)
 
     return EngineSettings.read(read, int_parameter(args, "encoder_threads", threads))
 

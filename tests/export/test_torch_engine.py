@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tesserank.artifact.layout import Layout
+from tesserank.devices import choose_device
 from tesserank.encoding.pytorch import engine as pytorch_engine
 from tesserank.encoding.pytorch.attention import can_pack
-from tesserank.encoding.pytorch.engine import TorchEngine, choose_device, choose_dtype
+from tesserank.encoding.pytorch.engine import TorchEngine, choose_dtype
 from tesserank.encoding.pytorch.files import Facts
 from tesserank.encoding.pytorch.graphs import Replay, stand_in
 from tesserank.errors import ArtifactError, ConfigError, InvalidArgumentError

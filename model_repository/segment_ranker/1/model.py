@@ -30,6 +30,7 @@ class TritonPythonModel:
             encoder_rows=backend.int_parameter(args, "encoder_rows", 64, highest=64),
             maxsim_threads=backend.int_parameter(args, "maxsim_threads", 2),
             clock=clock,
+            device=backend.device(args),
         )
         self.dispatcher = Dispatcher(ranker)
         self.publisher = Publisher(

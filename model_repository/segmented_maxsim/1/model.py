@@ -24,7 +24,9 @@ class TritonPythonModel:
         self.channel_spaces = [channel.space for channel in config.channels()]
         self.dims = {name: space.dim for name, space in index.spaces.items()}
         self.pack = RankingPacker(index)
-        self.scorer = open_scorer(root, index, config, backend.int_parameter(args, "maxsim_threads", 2))
+        self.scorer = open_scorer(
+            root, index, config, backend.int_parameter(args, "maxsim_threads", 2), backend.device(args)
+        )
         backend.prepare_process()
 
     def execute(self, requests):

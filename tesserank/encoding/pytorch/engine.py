@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from tesserank.artifact.layout import Layout
+from tesserank.devices import AUTO, choose_device, current
 from tesserank.encoding.pytorch import packing
 from tesserank.encoding.pytorch.attention import can_pack
 from tesserank.encoding.pytorch.files import Facts, load
@@ -21,7 +21,6 @@ from tesserank.encoding.template import row_bucket
 from tesserank.errors import ConfigError, InvalidArgumentError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-AUTO = "auto"
 # Above these, a forward pass takes longer on any GPU than launching its kernels does: nothing to gain, memory to lose.
 MOST_CAPTURED_TOKENS = 4096
 WARM_LENGTHS = (32, 64, 128)
@@ -60,7 +59,7 @@ class TorchEngine:
         vectors = np.zeros((*input_ids.shape, self.dim), dtype=np.float32)
         if not real.any():
             return vectors
-        with self._lock, self._on_device(), torch.inference_mode():
+        with self._lock, current(self.device), torch.inference_mode():
             if self.packs:
                 vectors[real] = self._run_packed(Packed.of(input_ids, attention_mask)).cpu().numpy()
             else:
@@ -77,7 +76,7 @@ class TorchEngine:
         if not len(packed.ids):
             return [torch.empty((0, self.dim), device=self.device) for _ in rows]
         lengths = np.diff(packed.offsets)
-        with self._lock, self._on_device(), torch.inference_mode():
+        with self._lock, current(self.device), torch.inference_mode():
             if self.packs:
                 return list(self._run_packed(packed).clone().split(lengths.tolist()))
             real = np.arange(packed.longest) < lengths[:, None]
@@ -103,9 +102,6 @@ class TorchEngine:
         size = length if self.packs else 1
         own = bucket(rows * size)
         return next((fewer for fewer in range(rows - 1, 0, -1) if bucket(fewer * size) != own), 0)
-
-    def _on_device(self) -> AbstractContextManager[object]:
-        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
     def _check(self, ids: NDArray[np.int64], length: int) -> None:
         """On a GPU, reading beyond an embedding ends every later call of the process too, not this one alone."""
@@ -147,28 +143,6 @@ class TorchEngine:
         if rows * length > MOST_CAPTURED_TOKENS:
             return self._graphs.once(size, fill, forward)[:count]
         return self._graphs.run((rows, length), size, fill, forward)[:count]
-
-
-def choose_device(name: str) -> torch.device:
-    """ "auto" is the first GPU if there is one. Raises ConfigError for a GPU that is not there."""
-    if name == AUTO:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, not {name!r}") from error
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, not {name!r}")
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
-            raise ConfigError(
-                f"device {name}: torch {torch.__version__} ({built}) finds no GPU: install its CUDA build and the "
-                "driver (nvidia-smi), or choose the device cpu"
-            )
-        if (device.index or 0) >= torch.cuda.device_count():
-            raise ConfigError(f"device {name}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0")
-    return device
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
