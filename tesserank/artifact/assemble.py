@@ -25,7 +25,7 @@ PARTS_OF_MODEL = {
     "segment_encoder": (ENCODER_PART,),
     "segment_embedder": (TOKENIZER_PART, INDEX_PART),
     "segmented_maxsim": (INDEX_PART,),
-    "segment_ranker": (TOKENIZER_PART, INDEX_PART),
+    "segment_ranker": (TOKENIZER_PART, INDEX_PART, ENCODER_PART),
     "cross_encoder": (CROSS_ENCODER_PART, TOKENIZER_PART),
     "recommend": (),
 }

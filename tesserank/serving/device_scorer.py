@@ -23,6 +23,7 @@ from tesserank.maxsim.gpu.scores import Candidates, unit_scores
 from tesserank.maxsim.gpu.upload import download, upload
 from tesserank.segments.config import SegmentsConfig
 from tesserank.serving.aggregation import ChannelAggregation, LiveChannel, unit_spans
+from tesserank.serving.device_tokens import joined
 from tesserank.serving.request import RankingOptions, check_options
 from tesserank.serving.scorer import Ranking, warm_up_users
 from tesserank.serving.segments import SpaceTokens, UserSegments
@@ -144,11 +145,8 @@ class DeviceScorer:
         items = self._items[name]
         spaces = [job.user.spaces.get(name) for job in jobs]
         there = [space for space in spaces if space is not None]
-        tokens, weights = upload(
-            self._device,
-            np.concatenate([space.tokens for space in there]),
-            np.concatenate([space.token_weights for space in there]),
-        )
+        tokens = joined([space.tokens for space in there], self._device)
+        (weights,) = upload(self._device, np.concatenate([space.token_weights for space in there]))
         nothing = np.empty(0, dtype=np.int64)
         layout = Layout.of(
             [0 if space is None else len(space.tokens) for space in spaces],

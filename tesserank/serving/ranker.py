@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tesserank.artifact.layout import Layout
 from tesserank.encoding.batch import Encode
 from tesserank.encoding.cache import SegmentCache
-from tesserank.encoding.providers import CPU
+from tesserank.encoding.providers import AUTO, CPU
 from tesserank.errors import ConfigError
 from tesserank.index import ItemIndex
 from tesserank.search import open_proposer
@@ -113,22 +113,26 @@ def open_scorer(root: Path, index: ItemIndex, config: SegmentsConfig, threads: i
 
     Raises ArtifactError if the index was not exported for that, ConfigError for a device that cannot be had.
     """
-    if device != CPU:
-        return _on_device(index, config, device)
+    if device != CPU and (there := _on_device(index, config, device)) is not None:
+        return there
     proposer = open_proposer(Layout(root).index, index, config, threads)
     scorer = SegmentScorer.threaded(index, config, threads, proposer)
     scorer.warm_up()
     return scorer
 
 
-def _on_device(index: ItemIndex, config: SegmentsConfig, device: str) -> Scorer:
+def _on_device(index: ItemIndex, config: SegmentsConfig, device: str) -> Scorer | None:
+    """The scorer of a GPU; None where the device ``auto`` finds none."""
     try:
+        from tesserank.devices import choose_device
         from tesserank.serving.device_scorer import DeviceScorer  # here: torch and triton take seconds, and gigabytes
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"device {device} needs {error.name}, which is not installed: pip install torch with CUDA (docs/gpu.md), "
             f"or choose the device {CPU}"
         ) from error
+    if device == AUTO and choose_device(device).type == CPU:
+        return None
     scorer = DeviceScorer(index, config, device)
     scorer.warm_up()
     return scorer

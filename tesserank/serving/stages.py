@@ -63,12 +63,16 @@ class StageClock:
         def call(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
             with self.measure(ENCODE):
                 vectors = encode(input_ids, attention_mask)
-            with self._lock:
-                self._real_tokens += int(attention_mask.sum())
-                self._padded_tokens += attention_mask.size
+            self.count_tokens(int(attention_mask.sum()), attention_mask.size)
             return vectors
 
         return call
+
+    def count_tokens(self, real: int, padded: int) -> None:
+        """Count tokens that the encoder was given, and those with their padding."""
+        with self._lock:
+            self._real_tokens += real
+            self._padded_tokens += padded
 
     def reading(self) -> Reading:
         """The totals so far, consistent."""

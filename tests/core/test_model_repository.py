@@ -53,7 +53,7 @@ def test_every_model_of_the_protocol_is_in_the_repository_and_no_other() -> None
 
 
 def test_the_encoder_has_a_variant_for_each_kind_of_gpu_image() -> None:
-    variants = {path.stem: parse(path) for path in FILES if path.parent.name == "configs"}
+    variants = {path.stem: parse(path) for path in FILES if path.parts[-3:-1] == ("segment_encoder", "configs")}
     assert {name: config.backend for name, config in variants.items()} == {
         "onnxruntime": "onnxruntime",
         "tensorrt": "tensorrt",
@@ -132,6 +132,17 @@ def test_the_encoders_parameters_can_be_used(path: Path) -> None:
         lambda name, default: parameters[name].string_value if name in parameters else default, threads=2
     )
     assert found == EngineSettings(engine="torch" if path.stem == "torch" else "onnx")
+
+
+def test_what_is_on_a_gpu_with_torch_is_all_there_together() -> None:
+    variants = {model_of(path): parse(path) for path in FILES if path.stem == "torch"}
+    assert set(variants) == {"segment_encoder", "segment_ranker", "segmented_maxsim"}
+    for model, config in variants.items():
+        assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
+        assert config.parameters["device"].string_value == "auto"
+        plain = parse(REPOSITORY / model / "config.pbtxt")
+        assert set(plain.parameters) - set(config.parameters) <= {"encoder_threads", "execution_provider"}, model
+    assert variants["segmented_maxsim"].parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value == "no"
 
 
 @pytest.mark.parametrize("caller", ["segment_ranker", "segment_embedder"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 pytest.importorskip("tokenizers", reason="the request path tokenises")
 
 from tesserank.errors import ConfigError, InvalidArgumentError, TopKTooLargeError, UnknownItemError
+from tesserank.index import save_index
 from tesserank.maxsim.gpu.bounds import error_bound
 from tesserank.maxsim.gpu.items import DeviceItems
 from tesserank.serving import device_scorer
@@ -156,6 +158,13 @@ def test_the_index_is_put_there_once_and_its_size_is_known() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_the_device_is_refused(tmp_path: object) -> None:
+def test_where_there_is_no_gpu_auto_is_the_cpu(tmp_path: Path) -> None:
+    (tmp_path / "index").mkdir()
+    save_index(make_index(), tmp_path / "index")
+    assert isinstance(open_scorer(tmp_path, make_index(), make_config(), 1, "auto"), SegmentScorer)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_the_device_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"device cuda: torch .* finds no GPU"):
-        open_scorer(tmp_path, make_index(), make_config(), 1, "cuda")  # type: ignore[arg-type]
+        open_scorer(tmp_path, make_index(), make_config(), 1, "cuda")
