@@ -18,7 +18,7 @@ from tesserank.errors import ConfigError
 from tesserank.paths import ARTIFACTS, MODEL_REPOSITORY, TRACKED_REPOSITORY
 from tesserank_export.catalog import CATEGORY_FIELD
 from tesserank_export.events import EventFields
-from tesserank_export.options import ENGINES, ExportOptions
+from tesserank_export.options import ENGINES, PLAN_PRECISIONS, ExportOptions
 from tesserank_export.parity import TOLERANCES, Tolerance
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the served encoder (%(default)s)")
     parser.add_argument(
         "--engine", action="append", default=[], choices=ENGINES, help="export the encoder for it too; may be repeated"
+    )
+    parser.add_argument(
+        "--tensorrt-precision", choices=PLAN_PRECISIONS, default="fp16", help="of --engine tensorrt (%(default)s)"
     )
     parser.add_argument("--tolerance", action="append", default=[], metavar="PRECISION.NAME=VALUE", help="for parity")
     parser.add_argument("--threads", type=int, default=2, help="of ONNX Runtime (%(default)s)")
@@ -72,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         collaborative_dim=args.collaborative_dim,
         precision=args.precision,
         engines=tuple(dict.fromkeys(args.engine)),
+        plan_precision=args.tensorrt_precision,
         threads=args.threads,
         seed=args.seed,
         tolerances=_tolerances(args.tolerance),

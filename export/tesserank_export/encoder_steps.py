@@ -14,6 +14,7 @@ from tesserank.artifact.bundle import save_template
 from tesserank.artifact.layout import PRECISIONS, Layout
 from tesserank.encoding.batch import Encode, encode_composed
 from tesserank.encoding.engine import OnnxEngine
+from tesserank.encoding.providers import Profile, ProviderSettings, profiles
 from tesserank.encoding.pytorch.engine import TorchEngine
 from tesserank.encoding.pytorch.files import Facts
 from tesserank.encoding.template import Template
@@ -21,9 +22,10 @@ from tesserank.files import read_json, sha256_file, write_json
 from tesserank_export import graph, parity
 from tesserank_export.checkpoint import Checkpoint
 from tesserank_export.heads import Projection
-from tesserank_export.options import PLAIN, ExportOptions
+from tesserank_export.options import PLAIN, TENSORRT, ExportOptions
 from tesserank_export.projection import fit_projection
 from tesserank_export.steps import Steps, digest_of
+from tesserank_export.tensorrt_plan import PlanEngine, build_plan, find_tensorrt, to_float16
 from tesserank_export.torch_encoder import torch_encode
 from tesserank_export.torch_engine import write_torch_engine
 
@@ -117,6 +119,32 @@ class EncoderSteps:
 
         return self._steps.run("plain", "encoder: plain", _content(projection, backbone), build) / "encoder"
 
+    def plan(self, projection: Projection, backbone: Path) -> Path:
+        """A directory of the encoder part with the plan of this machine's GPU. Raises ConfigError without one."""
+        trt, target = find_tensorrt()
+        plain = Layout(self.plain(projection, backbone).parent).plain_encoder
+        timings = self._options.work / f"timings-{target.file}"
+
+        def build(scratch: Path) -> None:
+            graph = plain
+            if self._options.plan_precision == "fp16":
+                graph = scratch / "half.onnx"
+                to_float16(plain, graph)
+            layout = Layout(scratch)
+            layout.plans.mkdir(parents=True)
+            (layout.plans / target.file).write_bytes(build_plan(trt, graph, self._profiles(), timings))
+            (scratch / "half.onnx").unlink(missing_ok=True)
+
+        inputs = [_content(projection, backbone), asdict(target), self._options.plan_precision]
+        title = f"encoder: TensorRT {target.version} for {target.gpu}"
+        return self._steps.run("tensorrt", title, inputs, build) / "encoder"
+
+    def _profiles(self) -> list[Profile]:
+        """As many as ``configs/tensorrt.pbtxt`` names, also of an encoder whose longest input needs fewer."""
+        served = ProviderSettings()
+        own = profiles(served.profile_lengths, served.profile_rows, self.template.max_tokens)
+        return own + own[-1:] * (len(served.profile_lengths) + 1 - len(own))
+
     def torch_engine(self, projection: Projection, backbone: Path) -> Path:
         """A directory of the encoder part with what the engine torch needs."""
 
@@ -143,7 +171,7 @@ class EncoderSteps:
             for precision in PRECISIONS
         }
         for engine, part in (engines or {}).items():
-            served |= self._beside(engine, Layout(part.parent))
+            served |= self._beside(engine, Layout(part.parent), projection.weight.shape[1])
 
         def build(scratch: Path) -> None:
             original = torch_encode(self._checkpoint, projection, sample)
@@ -166,11 +194,18 @@ class EncoderSteps:
             parity.check(name, found, self._options.tolerances[name])
         return report
 
-    def _beside(self, engine: str, layout: Layout) -> dict[str, Callable[[], Encode]]:
+    def _beside(self, engine: str, layout: Layout, dim: int) -> dict[str, Callable[[], Encode]]:
         """What an engine is compared as: names in the report, and how to open each."""
         if engine == PLAIN:
             return {PLAIN: partial(OnnxEngine, layout.plain_encoder, self._options.threads)}
+        if engine == TENSORRT:
+            return {TENSORRT: partial(self._open_plan, layout, dim)}
         return {name: partial(TorchEngine, layout, "cpu", dtype) for name, dtype in TORCH_PARITIES.items()}
+
+    def _open_plan(self, layout: Layout, dim: int) -> PlanEngine:
+        trt, target = find_tensorrt()
+        plan = (layout.plans / target.file).read_bytes()
+        return PlanEngine(trt, plan, self._profiles(), dim)
 
     def cross_encoder(self, backbone: Path) -> Path:
         def build(scratch: Path) -> None:

@@ -29,6 +29,7 @@ _IDS, _MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
 _EMBEDDINGS = SEGMENT_ENCODER.outputs[0].name
 _PAIR_SCORES = CROSS_ENCODER.outputs[0].name
 _HIDDEN = "HIDDEN_STATES"
+OWN_NODES = "tesserank/"  # how the names of nodes begin that are appended here
 _MAX_BYTES = 2**31 - 2**20  # protobuf's bound on a message, less what nodes and names take
 
 
@@ -170,7 +171,7 @@ class _Appender:
         self._count += 1
         name = output or f"tesserank/{operator}_{self._count}"
         self._model.graph.node.append(
-            helper.make_node(operator, inputs, [name], name=f"tesserank/node_{self._count}", **attributes)
+            helper.make_node(operator, inputs, [name], name=f"{OWN_NODES}node_{self._count}", **attributes)
         )
         return name
 

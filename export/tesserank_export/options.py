@@ -10,8 +10,9 @@ from tesserank.errors import ConfigError
 from tesserank_export.events import EventFields, UnknownPolicy
 from tesserank_export.parity import TOLERANCES, Tolerance
 
-TORCH, PLAIN = "torch", "plain"
-ENGINES = (TORCH, PLAIN)  # what an encoder is exported for beside ONNX Runtime
+TORCH, PLAIN, TENSORRT = "torch", "plain", "tensorrt"
+ENGINES = (TORCH, PLAIN, TENSORRT)
+PLAN_PRECISIONS = ("fp16", "fp32")  # what an encoder is exported for beside ONNX Runtime
 _MAX_SEED = 2**32 - 1  # numpy's and scikit-learn's
 
 
@@ -34,6 +35,7 @@ class ExportOptions:
     collaborative_dim: int = 128
     precision: str = "fp32"
     engines: Sequence[str] = ()  # of ENGINES
+    plan_precision: str = "fp16"  # of PLAN_PRECISIONS
     threads: int = 2
     seed: int = 0
     tolerances: Mapping[str, Tolerance] = field(default_factory=lambda: dict(TOLERANCES))

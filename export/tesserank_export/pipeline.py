@@ -22,7 +22,7 @@ from tesserank_export.events import Events, read_events
 from tesserank_export.heads import Projection
 from tesserank_export.index_steps import IndexSteps
 from tesserank_export.leftovers import swept
-from tesserank_export.options import PLAIN, TORCH, ExportOptions
+from tesserank_export.options import PLAIN, TENSORRT, TORCH, ExportOptions
 from tesserank_export.publish import publish_artifact
 from tesserank_export.search_steps import Parts, SearchSteps
 from tesserank_export.steps import Steps, library_versions
@@ -54,7 +54,7 @@ class Export:
         backbone = encoders.backbone()
         projection = encoders.projection(backbone, items)
         encoder_part = encoders.encoder(backbone, projection, tokenizer_part)
-        makers = {TORCH: encoders.torch_engine, PLAIN: encoders.plain}
+        makers = {TORCH: encoders.torch_engine, PLAIN: encoders.plain, TENSORRT: encoders.plan}
         engines = {engine: makers[engine](projection, backbone) for engine in options.engines}
         parity = encoders.parity(projection, encoder_part, items, engines)
         cross_encoder_part = encoders.cross_encoder(backbone)

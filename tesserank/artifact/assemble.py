@@ -14,6 +14,7 @@ from tesserank.artifact.layout import (
     SEGMENTS,
     TOKENIZER_PART,
     Layout,
+    served_plan,
 )
 from tesserank.artifact.manifest import load_manifest
 from tesserank.errors import ArtifactError
@@ -51,6 +52,8 @@ def assemble(tracked: Path, artifact: Path, target: Path) -> None:
             if needed:
                 _link_parts(artifact, version / ARTIFACT, needed)
         _write_warmup(scratch / "cross_encoder" / "warmup" / "text")
+        for plan in sorted(Layout(artifact).plans.glob("*.plan")):  # where a TensorRT backend looks for them
+            link_or_copy(plan, scratch / "segment_encoder" / VERSION / served_plan(plan.name))
         # Where an ONNX Runtime backend looks for it. An int8 graph must run row by row (see OnnxEngine), which such a
         # backend does not: without the file, the configuration variant refuses to load.
         if manifest.precision != "int8":
