@@ -16,7 +16,7 @@ ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint types unit export serve doctor recommend loadtest bench bench-peers gpu-check lock clean
+.PHONY: help setup demo test lint types unit export serve doctor recommend loadtest evaluate bench bench-peers gpu-check lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -69,6 +69,10 @@ recommend: setup ## Ask a running server: make recommend ARGS="--history a,b --t
 loadtest: setup ## Locust against the running server, or one it starts (UI=1: with the web UI)
 	@$(BIN)/tesserank loadtest $(if $(UI),--ui) $(ARGS)
 
+evaluate: setup ## Quality beside baselines, of the sample or of make evaluate ARGS="--catalog items.jsonl.gz --events ..."
+	@$(if $(ARGS),,$(BIN)/python -m examples.sample_data --scenario ecommerce --out $(SAMPLE))
+	@$(BIN)/tesserank evaluate $(or $(ARGS),$(SAMPLE_ARGS))
+
 bench: setup ## Measure latency beside the cross-encoder's: make bench ARGS="--quick" (others: tesserank bench --help)
 	@$(BIN)/tesserank bench latency $(ARGS)
 
@@ -92,7 +96,7 @@ gpu-check: ## On a machine with an NVIDIA GPU: test and measure the kernels ther
 lock: setup ## Resolve requirements.lock anew
 	rm -f requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --override requirements.override \
-		--no-emit-package tesserank-client --no-header --extra export --extra serve --extra loadtest --extra bench \
+		--no-emit-package tesserank-client --no-header --extra export --extra evaluate --extra serve --extra loadtest --extra bench \
 		--extra dev --extra sample requirements.in pyproject.toml -o requirements.lock
 
 clean: ## Remove build/ and artifacts/

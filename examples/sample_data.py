@@ -84,14 +84,22 @@ class SamplePaths:
     items: Path
     events: Path
     showcase: Path
+    tastes: Path  # of the log's users: topics by user id
 
     @classmethod
     def within(cls, directory: Path) -> SamplePaths:
-        return cls(directory / "items.jsonl.gz", directory / "events.csv.gz", directory / "showcase.json")
+        return cls(
+            directory / "items.jsonl.gz",
+            directory / "events.csv.gz",
+            directory / "showcase.json",
+            directory / "tastes.json",
+        )
 
 
 def write_sample(scenario: str, directory: str | Path, seed: int = 0) -> SamplePaths:
-    """Write a catalogue, an event log and the showcase user of ``scenario`` (one of SCENARIOS) into ``directory``.
+    """Write a catalogue, an event log, the showcase user and everybody's tastes into ``directory``.
+
+    ``scenario`` is one of SCENARIOS.
 
     Equal seeds give equal bytes. Each file appears whole or not at all.
     """
@@ -100,7 +108,7 @@ def write_sample(scenario: str, directory: str | Path, seed: int = 0) -> SampleP
     rng = random.Random(f"{scenario}/{seed}")
     items = make_items(words, rng)
     by_topic = _by_topic(items)
-    events = make_events(words, by_topic, rng)
+    events, tastes = make_events(words, by_topic, rng)
     showcase = make_showcase(words, by_topic, rng)
 
     paths = SamplePaths.within(Path(directory))
@@ -108,6 +116,7 @@ def write_sample(scenario: str, directory: str | Path, seed: int = 0) -> SampleP
     _write_whole(paths.items, _compress(_json_lines(items)))
     _write_whole(paths.events, _compress(_csv_text(events)))
     _write_whole(paths.showcase, json.dumps(asdict(showcase), indent=2, ensure_ascii=False).encode() + b"\n")
+    _write_whole(paths.tastes, json.dumps(tastes, indent=2, ensure_ascii=False).encode() + b"\n")
     return paths
 
 
@@ -129,13 +138,17 @@ def make_items(words: dict[str, Any], rng: random.Random) -> list[Item]:
     return [Item(f"{words['id_prefix']}{1000 + position}", *draft) for position, draft in enumerate(drafts)]
 
 
-def make_events(words: dict[str, Any], by_topic: dict[str, list[str]], rng: random.Random) -> list[Event]:
-    """The sessions of USERS users, sorted by user and time."""
+def make_events(
+    words: dict[str, Any], by_topic: dict[str, list[str]], rng: random.Random
+) -> tuple[list[Event], dict[str, list[str]]]:
+    """The sessions of USERS users, sorted by user and time; and the tastes of each."""
     events: list[Event] = []
+    tastes: dict[str, list[str]] = {}
     for user in range(USERS):
-        tastes = rng.sample(list(by_topic), rng.randint(*TASTES_PER_USER))
-        events += _history(f"u{user:04d}", tastes, rng.randint(*SESSIONS_PER_USER), words, by_topic, rng)
-    return events
+        user_id = f"u{user:04d}"
+        tastes[user_id] = rng.sample(list(by_topic), rng.randint(*TASTES_PER_USER))
+        events += _history(user_id, tastes[user_id], rng.randint(*SESSIONS_PER_USER), words, by_topic, rng)
+    return events, tastes
 
 
 def make_showcase(words: dict[str, Any], by_topic: dict[str, list[str]], rng: random.Random) -> Showcase:

@@ -12,8 +12,13 @@ from typing import Any
 from tesserank.errors import ConfigError, TesserankError
 
 # A command is a module with add_arguments(parser) and run(args) -> exit status; its docstring's first line is its help.
-_OWN = {name: f"tesserank.commands.{name}" for name in ("serve", "doctor", "recommend")}
-_EXTRAS = {"doctor": "serve", "recommend": "serve"}  # others: the extra of their own name
+_OWN = {name: f"tesserank.commands.{name}" for name in ("serve", "doctor", "recommend", "explain")}
+_EXTRAS = {
+    "doctor": "serve",
+    "recommend": "serve",
+    "explain": "serve",
+    "prepare": "export",
+}  # others: the extra of their own name
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,6 +31,10 @@ BENCHMARKS = {
     ),
     "catalogue": Benchmark("tesserank_bench.catalogue.command", "searching 100,000 items: pruned against exhaustive"),
     "index": Benchmark("tesserank_bench.index.command", "bytes of an item against agreement with fp32 vectors"),
+    "case-study": Benchmark(
+        "tesserank_bench.case_study.command",
+        "the technique as first proposed: 1,000 users, 100,000 items, step by step",
+    ),
     "gpu": Benchmark("tesserank_bench.gpu.command", "MaxSim on an NVIDIA GPU: ceilings, our kernels, other libraries"),
     "loadtest": Benchmark("tesserank_bench.loadtest", "what load one process of the load test can make"),
     "real-input": Benchmark("tesserank_bench.real_input", "real catalogues: served rankings against the reference"),

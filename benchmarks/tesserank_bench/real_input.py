@@ -36,9 +36,9 @@ from tesserank.server import TritonServer
 from tesserank.serving.embedder import SegmentEmbedder
 from tesserank.serving.request import RankingOptions, UserContext
 from tesserank.serving.scorer import SegmentScorer
-from tesserank_bench.conditions import Machine
 from tesserank_bench.results import deliver
 from tesserank_client import Client, Event
+from tesserank_evaluation.conditions import Machine
 
 DATA = Path("../shared/data")
 TOP_K = 10

@@ -18,6 +18,7 @@ from tesserank.errors import ConfigError
 from tesserank.paths import ARTIFACTS, MODEL_REPOSITORY, TRACKED_REPOSITORY
 from tesserank_export.catalog import CATEGORY_FIELD
 from tesserank_export.events import EventFields
+from tesserank_export.heldout import PROTOCOLS
 from tesserank_export.options import ENGINES, PLAN_PRECISIONS, ExportOptions
 from tesserank_export.parity import TOLERANCES, Tolerance
 
@@ -27,7 +28,21 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``tesserank export``."""
-    parser.add_argument("--model", help="checkpoint: a directory or a hub id (default: all-MiniLM-L6-v2, installed)")
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--hold-out", choices=PROTOCOLS, help="for tesserank evaluate: fit on what its protocol keeps of the log"
+    )
+    add_build_arguments(parser)
+    parser.add_argument("--tolerance", action="append", default=[], metavar="PRECISION.NAME=VALUE", help="for parity")
+    parser.add_argument("--threads", type=int, default=2, help="of ONNX Runtime (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name", default="default", help="of the artefact: its versions lie there (%(default)s)")
+    parser.add_argument("--artifacts", type=Path, default=ARTIFACTS, help="(%(default)s)")
+    parser.add_argument("--model-repository", type=Path, default=MODEL_REPOSITORY, help="to assemble (%(default)s)")
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where catalogue and log lie, and what their fields are called."""
     parser.add_argument("--catalog", type=Path, required=True, help="items: .jsonl, .csv or .parquet, also .gz")
     parser.add_argument("--id-field", default="item_id", help="the catalogue's field of ids (%(default)s)")
     parser.add_argument("--text-field", default="text", help="its field of texts; several: title,text (%(default)s)")
@@ -36,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, default in vars(EventFields()).items():
         parser.add_argument(f"--{name}-field", default=default, help=f"the event log's field of {name}s (%(default)s)")
     parser.add_argument("--unknown-items", choices=("skip", "reject"), default="skip", help="events of unknown items")
+
+
+def add_build_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is made of them."""
+    parser.add_argument("--model", help="checkpoint: a directory or a hub id (default: all-MiniLM-L6-v2, installed)")
     parser.add_argument("--segments", type=Path, help="segments file (.toml): which segments, how cut, what weighs")
     parser.add_argument("--dim", type=int, default=128, help="dimensions of token vectors (%(default)s)")
     parser.add_argument("--collaborative-dim", type=int, default=128, help="of collaborative vectors (%(default)s)")
@@ -46,12 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tensorrt-precision", choices=PLAN_PRECISIONS, default="fp16", help="of --engine tensorrt (%(default)s)"
     )
-    parser.add_argument("--tolerance", action="append", default=[], metavar="PRECISION.NAME=VALUE", help="for parity")
-    parser.add_argument("--threads", type=int, default=2, help="of ONNX Runtime (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--name", default="default", help="of the artefact: its versions lie there (%(default)s)")
-    parser.add_argument("--artifacts", type=Path, default=ARTIFACTS, help="(%(default)s)")
-    parser.add_argument("--model-repository", type=Path, default=MODEL_REPOSITORY, help="to assemble (%(default)s)")
+
+
+def event_fields(args: argparse.Namespace) -> EventFields:
+    """The names of the log's columns, as the options say."""
+    return EventFields(args.user_field, args.item_field, args.timestamp_field, args.kind_field)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,8 +87,9 @@ def run(args: argparse.Namespace) -> int:
         text_field=args.text_field,
         category_field=args.category_field,
         events=args.events,
-        event_fields=EventFields(args.user_field, args.item_field, args.timestamp_field, args.kind_field),
+        event_fields=event_fields(args),
         unknown_events=args.unknown_items,
+        hold_out=args.hold_out,
         segments=args.segments,
         dim=args.dim,
         collaborative_dim=args.collaborative_dim,

@@ -12,7 +12,7 @@ import numpy as np
 
 from tesserank.artifact.bundle import save_template
 from tesserank.artifact.layout import PRECISIONS, Layout
-from tesserank.encoding.batch import Encode, encode_composed
+from tesserank.encoding.batch import Encode, EncoderRows, encode_composed
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.providers import Profile, ProviderSettings, profiles
 from tesserank.encoding.pytorch.engine import TorchEngine
@@ -32,7 +32,7 @@ from tesserank_export.torch_engine import write_torch_engine
 _PROJECTION_ITEMS = 2048  # items whose tokens the projection is fitted on
 _PARITY_TEXTS = 128
 TORCH_PARITIES = {"torch": "float32", "torch_bf16": "bfloat16"}  # in the report -> what the engine computes in
-_ROWS = 32  # inputs in a call of the encoder
+_ROWS = EncoderRows(32)  # inputs in a call of the encoder
 
 TokenIds = Sequence[Sequence[int]]
 

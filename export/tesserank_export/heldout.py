@@ -1,56 +1,93 @@
-"""Held-out evaluation: hide each user's last new item, rank the whole catalogue, see where it comes out."""
+"""Held-out evaluation: hide each user's last new item, rank the whole catalogue, see where it comes out.
+
+A user's target is the last item that was new to them: an item met again is not news, so each counts at its first
+occurrence. Two protocols say what is kept of a user's log, both to know them by and to fit on. *Plain* keeps all but
+the events with the target, as papers do. *Strict* keeps what happened before the target's timestamp: what shares it,
+the rest of a basket say, has not happened yet.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tesserank.errors import DataError
 from tesserank_export.events import Events
 
+PLAIN, STRICT = "plain", "strict"
+PROTOCOLS = (PLAIN, STRICT)
 MIN_DISTINCT_ITEMS = 3
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A log without its last items, and the users to rank for."""
+    """A log without its last items, and the N users to rank for."""
 
     train: Events  # positions of users and items as in the whole log
     users: NDArray[np.int32]  # [N] sampled users, ascending
     targets: NDArray[np.int32]  # [N] the item hidden from each
-    histories: tuple[NDArray[np.int32], ...]  # N arrays: the distinct items before the target, oldest first
+    histories: tuple[NDArray[np.int32], ...]  # N arrays: the distinct items known of them, oldest first
+    places: tuple[NDArray[np.int64], ...]  # N arrays: events of the whole log, those items' first and then the target's
+    hidden: int  # users with a hidden item, sampled or not
+    eligible: int  # those of them of whom enough is known to rank for them
+
+    @property
+    def digest(self) -> str:
+        """A hash of ``train``: of what may be fitted on, by position of user and item, and time."""
+        content = hashlib.sha256()
+        for column in (self.train.user, self.train.item, self.train.timestamp):
+            content.update(column.tobytes())
+        return content.hexdigest()
 
 
-def hold_out_last(events: Events, max_users: int, seed: int) -> HeldOut:
+def hold_out_last(events: Events, max_users: int, seed: int, protocol: str = PLAIN) -> HeldOut:
     """Hide the last new item of *every* user with at least three distinct items; sample ``max_users`` of them.
 
-    First occurrences count: an item met again is not news. Every event of a user with the hidden item leaves ``train``.
+    Ranked for are users of whom the protocol keeps three distinct items, the target among them. Every event of a user
+    with the hidden item leaves ``train``.
+
+    Raises DataError if the protocol is strict and the log has no timestamps.
     """
+    if protocol == STRICT and not events.timestamp.any():
+        raise DataError("the strict protocol needs timestamps, which this log lacks")
     keep = np.ones(len(events), dtype=np.bool_)
-    cases: list[tuple[int, NDArray[np.int32]]] = []
+    hidden = 0
+    cases: list[tuple[int, NDArray[np.int64]]] = []
     for user, history in enumerate(events.histories()):
-        distinct = distinct_in_order(history)
-        if len(distinct) < MIN_DISTINCT_ITEMS:
+        first = first_occurrences(history)
+        if len(first) < MIN_DISTINCT_ITEMS:
             continue
-        start, end = events.offsets[user], events.offsets[user + 1]
-        keep[start:end] = history != distinct[-1]
-        cases.append((user, distinct))
+        hidden += 1
+        own = slice(events.offsets[user], events.offsets[user + 1])
+        if protocol == STRICT:
+            earlier = events.timestamp[own] < events.timestamp[own][first[-1]]
+            keep[own] = earlier
+            first = first[earlier[first] | (first == first[-1])]
+        else:
+            keep[own] = history != history[first[-1]]
+        if len(first) >= MIN_DISTINCT_ITEMS:
+            cases.append((user, own.start + first))
     rng = np.random.default_rng(seed)
     sample = np.sort(rng.permutation(len(cases))[:max_users])
     chosen = [cases[index] for index in sample]
     return HeldOut(
         train=events.subset(keep),
         users=np.array([user for user, _ in chosen], dtype=np.int32),
-        targets=np.array([distinct[-1] for _, distinct in chosen], dtype=np.int32),
-        histories=tuple(distinct[:-1] for _, distinct in chosen),
+        targets=np.array([events.item[places[-1]] for _, places in chosen], dtype=np.int32),
+        histories=tuple(events.item[places[:-1]] for _, places in chosen),
+        places=tuple(places for _, places in chosen),
+        hidden=hidden,
+        eligible=len(cases),
     )
 
 
-def distinct_in_order(history: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The items of a history, each at its first occurrence."""
+def first_occurrences(history: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Where each item of a history comes first, ascending."""
     _, first = np.unique(history, return_index=True)
-    return history[np.sort(first)]
+    return np.sort(first)
 
 
 def target_ranks(
@@ -82,6 +119,11 @@ def ndcg_at_k(better: NDArray[np.int64], tied: NDArray[np.int64], k: int) -> NDA
 def recall_at_k(better: NDArray[np.int64], tied: NDArray[np.int64], k: int) -> NDArray[np.float64]:
     """Recall@k of one relevant item, in expectation over its tie: [N], [N] → [N]."""
     return _expected_gain(np.ones(k), better, tied)
+
+
+def mrr_at_k(better: NDArray[np.int64], tied: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """Reciprocal rank of one relevant item, 0 beyond k, in expectation over its tie: [N], [N] → [N]."""
+    return _expected_gain(1.0 / np.arange(1, k + 1), better, tied)
 
 
 def _expected_gain(

@@ -136,6 +136,7 @@ class IndexSteps:
 
         content = sha256_file(self._options.events) if self._options.events else None
         options = [asdict(self._options.event_fields), self._options.collaborative_dim, self._options.seed]
+        options += [self._options.hold_out]
         step = self._steps.run("collaborative", "collaborative space", [content, catalog.sha256, options], build)
         choice = read_json(step / "choice.json")
         found = ", ".join(f"{method} {value:.4f}" for method, value in choice["heldout_ndcg_at_10"].items())

@@ -30,6 +30,7 @@ class ExportOptions:
     events: Path | None = None
     event_fields: EventFields = field(default_factory=EventFields)
     unknown_events: UnknownPolicy = "skip"
+    hold_out: str | None = None  # a protocol of heldout: fit on what it keeps of the log
     segments: Path | None = None
     dim: int = 128
     collaborative_dim: int = 128
@@ -46,5 +47,7 @@ class ExportOptions:
         for name, minimum in least.items():
             if (value := getattr(self, name)) < minimum:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least {minimum}, not {value}")
+        if self.hold_out and self.events is None:
+            raise ConfigError("--hold-out needs --events: without a log there is nothing to hold out")
         if self.seed > _MAX_SEED:
             raise ConfigError(f"--seed must be at most {_MAX_SEED}, not {self.seed}")

@@ -20,6 +20,7 @@ from tesserank_export.checkpoint import Checkpoint, resolve_checkpoint
 from tesserank_export.encoder_steps import EncoderSteps
 from tesserank_export.events import Events, read_events
 from tesserank_export.heads import Projection
+from tesserank_export.heldout import HeldOut, hold_out_last
 from tesserank_export.index_steps import IndexSteps
 from tesserank_export.leftovers import swept
 from tesserank_export.options import PLAIN, TENSORRT, TORCH, ExportOptions
@@ -35,6 +36,7 @@ class Export:
         self._options = options
         self.steps = Steps(options.work, console)
         self._config = load_segments(options.segments) if options.segments else SegmentsConfig()
+        self._held_out: HeldOut | None = None
 
     def run(self) -> Path:
         """Raises DataError, ConfigError, ArtifactError or ParityError; the published artefact is then what it was."""
@@ -95,7 +97,12 @@ class Export:
         events = read_events(options.events, catalog, options.event_fields, options.unknown_events)
         skipped = f"{events.unknown_items:,} with unknown items skipped"
         self.steps.say(f"events: {len(events):,} of {len(events.users):,} users; {skipped}")
-        return events
+        if options.hold_out is None:
+            return events
+        self._held_out = hold_out_last(events, 0, options.seed, options.hold_out)
+        kept, users = self._held_out.train, self._held_out.hidden
+        self.steps.say(f"events: {len(kept):,} kept, {options.hold_out}: {users:,} users' last new items are held out")
+        return kept
 
     def _tokenise(self, catalog: Catalog, tokenizer: TextTokenizer, template: Template) -> tuple[list[list[int]], int]:
         """Token ids of every item, at most ``items.token_limit``; and how many tokens that left out."""
@@ -119,11 +126,19 @@ class Export:
         self, catalog: Catalog, events: Events | None, checkpoint: Checkpoint, projection: Projection, truncated: int
     ) -> dict[str, Any]:
         options = self._options
-        interactions = events and {
-            "events": len(events),
-            "users": len(events.users),
-            "unknown_items": events.unknown_items,
-        }
+        interactions: dict[str, Any] | None = None
+        if events is not None:
+            interactions = {
+                "events": len(events),
+                "users": len(events.users),
+                "unknown_items": events.unknown_items,
+            }
+            if self._held_out is not None:
+                interactions["held_out"] = {
+                    "protocol": options.hold_out,
+                    "users": self._held_out.hidden,
+                    "train_sha256": self._held_out.digest,
+                }
         return {
             "model": {"name": checkpoint.name, "digest": checkpoint.digest, "projection": projection.source},
             "catalog": {

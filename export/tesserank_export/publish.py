@@ -26,12 +26,13 @@ def publish_artifact(
     """Link ``parts`` (directories named as parts are), under an id that is the hash of their content, and publish.
 
     A part may lie in several directories, of different files each. ``segments`` is the text of the segments file.
-    Returns the artefact's directory.
+    Returns the artefact's directory. What was held out is of the id too: it may leave every file as it is.
     """
     content: dict[str, dict[str, str]] = {}
     for part in parts:
         content.setdefault(part.name, {}).update({path: entry.sha256 for path, entry in list_files(part).items()})
-    artifact_id = digest_of([content, segments, precision])
+    held_out = (provenance["events"] or {}).get("held_out")
+    artifact_id = digest_of([content, segments, precision, *([held_out] if held_out else [])])
     target = store / artifact_id
     if _is_sound(target):  # replacing what may be served now would leave a moment without it
         publish(store, artifact_id)

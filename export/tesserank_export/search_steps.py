@@ -71,7 +71,7 @@ class SearchSteps:
         stand_ins = self._steps.run("stand-ins", "search: stand-ins for the vectors", content, self._fit)
         content += [self._parts.encoder.parent.name, self._options.precision, repr(self._config), config.candidates]
         content += [sha256_file(self._options.events) if self._options.events else None]
-        content += [asdict(self._options.event_fields)]
+        content += [asdict(self._options.event_fields), self._options.hold_out]
 
         def build(scratch: Path) -> None:
             for path in sorted((stand_ins / INDEX_PART).rglob("*.npy")):

@@ -10,13 +10,14 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from tesserank.errors import DataError
 from tesserank.limits import Limits
 
-FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
+FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 MAX_ID_BYTES = Limits().max_id_bytes
 _SHOWN_FIELDS = 20
 
@@ -46,11 +47,11 @@ class Row(NamedTuple):
         return f"{self.path} {self.unit} {self.number:,}"
 
 
-def read_rows(path: str | Path, fields: Sequence[str]) -> Iterator[Row]:
+def read_rows(path: str | Path, fields: Sequence[str], delimiter: str | None = None) -> Iterator[Row]:
     """The named fields of every row of ``path``; a field that a row lacks is MISSING, a null is None.
 
     The format follows from the file's name: one of FORMATS. CSV has a header and gives every value as str; JSONL and
-    Parquet keep their types. Blank lines are passed over.
+    Parquet keep their types. Blank lines are passed over. ``delimiter`` of CSV: None is a comma, or a tab in .tsv.
 
     Raises:
         DataError: no such file, a name of another format, a damaged file, invalid UTF-8, JSON or CSV.
@@ -59,18 +60,24 @@ def read_rows(path: str | Path, fields: Sequence[str]) -> Iterator[Row]:
     name = path.name.lower()
     if not name.endswith(FORMATS):
         raise DataError(f"{path}: cannot tell the format from the name; it must end in one of {', '.join(FORMATS)}")
-    if not path.is_file():
-        raise DataError(f"{path}: {'is not a file' if path.exists() else 'no such file'}")
-    try:
-        if name.endswith(".parquet"):
+    if name.endswith(".parquet"):
+        with _as_data_errors(path):
             yield from _parquet_rows(path, fields)
-            return
-        with _open_bytes(path) as stream:
-            yield from (_jsonl_rows if ".jsonl" in name[-9:] else _csv_rows)(path, stream, fields)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: damaged or truncated gzip file: {error}") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    elif ".jsonl" in name[-9:]:
+        yield from _jsonl_rows(path, fields)
+    else:
+        yield from _csv_rows(path, fields, delimiter or ("\t" if ".tsv" in name[-7:] else ","))
+
+
+def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
+    """The lines of a text file, which is gzip if its name ends in ``.gz``, with their ends; read one at a time.
+
+    Raises:
+        DataError: no such file, a damaged one, or bytes that are not of ``encoding``, with the line.
+    """
+    path = Path(path)
+    with _as_data_errors(path), _open_bytes(path) as stream:
+        yield from _decoded_lines(path, stream, encoding)
 
 
 def missing_field(row: Row, field: str, role: str, option: str) -> DataError:
@@ -113,20 +120,32 @@ def _open_bytes(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _decoded_lines(path: Path, stream: BinaryIO) -> Iterator[str]:
+@contextmanager
+def _as_data_errors(path: Path) -> Iterator[None]:
+    if not path.is_file():
+        raise DataError(f"{path}: {'is not a file' if path.exists() else 'no such file'}")
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: damaged or truncated gzip file: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+
+
+def _decoded_lines(path: Path, stream: BinaryIO, encoding: str) -> Iterator[str]:
     for number, raw in enumerate(stream, 1):
         try:
             # Spreadsheets begin a UTF-8 file with a byte order mark, which would become part of the first field's name.
-            yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            yield raw.decode("utf-8-sig" if number == 1 and encoding == "utf-8" else encoding)
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{path} line {number:,}: invalid UTF-8: byte 0x{raw[error.start]:02x} at byte {error.start + 1:,} of"
-                f" the line; convert it first: iconv -f LATIN1 -t UTF-8"
+                f"{path} line {number:,}: invalid {encoding.upper()}: byte 0x{raw[error.start]:02x} at byte "
+                f"{error.start + 1:,} of the line; convert it first: iconv -f LATIN1 -t UTF-8"
             ) from error
 
 
-def _jsonl_rows(path: Path, stream: BinaryIO, fields: Sequence[str]) -> Iterator[Row]:
-    for number, line in enumerate(_decoded_lines(path, stream), 1):
+def _jsonl_rows(path: Path, fields: Sequence[str]) -> Iterator[Row]:
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:
@@ -138,8 +157,8 @@ def _jsonl_rows(path: Path, stream: BinaryIO, fields: Sequence[str]) -> Iterator
         yield Row(path, "line", number, tuple(record.get(field, MISSING) for field in fields), list(record))
 
 
-def _csv_rows(path: Path, stream: BinaryIO, fields: Sequence[str]) -> Iterator[Row]:
-    reader = csv.reader(_decoded_lines(path, stream), strict=True)
+def _csv_rows(path: Path, fields: Sequence[str], delimiter: str) -> Iterator[Row]:
+    reader = csv.reader(read_lines(path), delimiter=delimiter, strict=True)
     line = 1  # the line on which the row began: a quoted value may span several
     try:
         header = next(reader, [])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from tesserank.encoding.batch import Encode, encode_composed
+from tesserank.encoding.batch import Encode, EncoderRows, encode_composed
 from tesserank.encoding.template import Template
 from tesserank.index import Space
 from tesserank.maxsim.cpu import unit_scores
@@ -18,7 +18,7 @@ from tesserank.maxsim.vectors import KINDS, ItemVectors, quantise
 from tesserank_export import compact
 
 SHARD_ITEMS = 1024
-_ROWS = 32  # a call of the encoder
+_ROWS = EncoderRows(32)  # a call of the encoder
 TokenIds = Sequence[Sequence[int]]
 
 

@@ -65,13 +65,15 @@ def send_times(arrivals: Arrivals, duration_s: float, seed: int) -> Times:
 def replayed_times(timestamps: Times, rate: float) -> tuple[Times, float]:
     """Send times of events at ``timestamps`` (seconds, ascending) compressed to ``rate`` a second, and the compression.
 
-    Within one second of the log, which is as fine as it tells, events are spread evenly in their order.
+    Events of one time are spread evenly, in their order, over the step in which the log's times tell time: the
+    greatest common divisor of what lies between them, as a day, or a minute; a second at least.
 
     Raises ConfigError when all events came in the same second.
     """
     whole, first, counts = np.unique(np.floor(timestamps), return_index=True, return_counts=True)
+    step = np.gcd.reduce(np.diff(whole).astype(np.int64))
     order = np.arange(len(timestamps)) - np.repeat(first, counts)
-    spread = np.repeat(whole, counts) + order / np.repeat(counts, counts)
+    spread = np.repeat(whole, counts) + step * order / np.repeat(counts, counts)
     span = float(spread[-1] - spread[0]) if len(spread) else 0.0
     if span <= 0:
         raise ConfigError(f"the {len(timestamps):,} events to replay have one and the same time: replay a longer log")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tesserank_loadtest.scenario import Sessions
 
 BEGINNING = 1_700_000_000.0  # Unix seconds; fixed, or two runs would not send the same
-BLOCK = 256  # sessions drawn at once
+BLOCK = 64  # sessions drawn at once
 
 
 class Act(NamedTuple):
@@ -43,46 +43,46 @@ class Zipf:
 def synthetic_acts(sessions: Sessions, items: Sequence[str], seed: int) -> Iterator[Act]:
     """Endless acts of users in sessions, by time. Equal arguments give equal acts."""
     rng = np.random.default_rng([seed, 0x5E55])
-    by_popularity = rng.permutation(len(items))
-    drawn = _sessions(sessions, rng, Zipf(sessions.users, sessions.user_zipf), Zipf(len(items), sessions.item_zipf))
+    by_popularity: list[int] = rng.permutation(len(items)).tolist()
     pending: list[tuple[float, int, int, int, str | None]] = []  # time, a number that breaks ties, user, rank, kind
     numbers = itertools.count()
-    for start, user, gaps, ranks, kinds in drawn:
-        while pending and pending[0][0] < start:
-            yield _act(heapq.heappop(pending), items, by_popularity)
-        for time, rank, kind in zip((start + gaps).tolist(), ranks.tolist(), kinds, strict=True):
-            heapq.heappush(pending, (time, next(numbers), user, rank, kind))
+    for session in _sessions(sessions, rng, len(items)):
+        while pending and pending[0][0] < session.start:
+            time, _, user, rank, kind = heapq.heappop(pending)
+            yield Act(f"user-{user}", items[by_popularity[rank]], time, kind)
+        times = itertools.accumulate(session.gaps, initial=session.start)
+        for time, rank, kind in zip(times, session.ranks, session.kinds, strict=True):
+            heapq.heappush(pending, (time, next(numbers), session.user, rank, kind))
 
 
-def _act(event: tuple[float, int, int, int, str | None], items: Sequence[str], rows: npt.NDArray[np.intp]) -> Act:
-    time, _, user, rank, kind = event
-    return Act(f"user-{user}", items[rows[rank]], time, kind)
+class _Session(NamedTuple):
+    """Of n events: n - 1 gaps in seconds, n ranks of items, n kinds."""
+
+    start: float
+    user: int
+    gaps: list[float]
+    ranks: list[int]
+    kinds: list[str | None]
 
 
-def _sessions(
-    sessions: Sessions, rng: np.random.Generator, users: Zipf, items: Zipf
-) -> Iterator[tuple[float, int, npt.NDArray[np.float64], npt.NDArray[np.intp], list[str | None]]]:
-    """Start, user, seconds of each event after the start, its item's rank and its kind."""
-    kinds = _Kinds(sessions, rng)
+def _sessions(sessions: Sessions, rng: np.random.Generator, items: int) -> Iterator[_Session]:
+    users, popularity = Zipf(sessions.users, sessions.user_zipf), Zipf(items, sessions.item_zipf)
     now = BEGINNING
     while True:
         starts = now + np.cumsum(rng.exponential(3600.0 / sessions.per_hour, BLOCK))
         now = float(starts[-1])
-        counts = rng.geometric(1 / sessions.events, BLOCK)
-        for start, user, count in zip(starts.tolist(), users.draw(rng, BLOCK).tolist(), counts.tolist(), strict=True):
-            gaps = rng.lognormal(math.log(sessions.gap_s), sessions.gap_sigma, count)
-            gaps[0] = 0.0
-            yield start, user, np.cumsum(gaps), items.draw(rng, count), kinds.draw(count)
+        ends = np.cumsum(rng.geometric(1 / sessions.events, BLOCK)).tolist()  # of the sessions' events among all
+        gaps = rng.lognormal(math.log(sessions.gap_s), sessions.gap_sigma, ends[-1]).tolist()
+        ranks = popularity.draw(rng, ends[-1]).tolist()
+        kinds = _kinds(sessions, rng, ends[-1])
+        active = users.draw(rng, BLOCK).tolist()
+        for start, user, first, end in zip(starts.tolist(), active, [0, *ends[:-1]], ends, strict=True):
+            yield _Session(start, user, gaps[first + 1 : end], ranks[first:end], kinds[first:end])
 
 
-class _Kinds:
-    def __init__(self, sessions: Sessions, rng: np.random.Generator) -> None:
-        self._names = list(sessions.kinds)
-        shares = np.array(list(sessions.kinds.values()), dtype=np.float64)
-        self._shares = shares / shares.sum() if self._names else shares
-        self._rng = rng
-
-    def draw(self, count: int) -> list[str | None]:
-        if not self._names:
-            return [None] * count
-        return [self._names[at] for at in self._rng.choice(len(self._names), count, p=self._shares).tolist()]
+def _kinds(sessions: Sessions, rng: np.random.Generator, count: int) -> list[str | None]:
+    names = list(sessions.kinds)
+    if not names:
+        return [None] * count
+    shares = np.array(list(sessions.kinds.values()), dtype=np.float64)
+    return [names[at] for at in rng.choice(len(names), count, p=shares / shares.sum()).tolist()]

@@ -1,7 +1,8 @@
 // Line charts as SVG, for the report (data within the page) and for the page beside Locust's own (data fetched).
 "use strict";
 const COLOURS = ["#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#17becf", "#7f7f7f", "#bcbd22"];
-const SIZE = { width: 560, height: 240, left: 56, right: 12, top: 28, bottom: 44 };
+const SIZE = { width: 560, height: 256, left: 56, right: 12, top: 28, bottom: 60 };
+const LEGEND = { columns: 5, height: 16 }; // series in a row of it, two rows at most
 
 function element(parent, name, attributes, text) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -50,8 +51,9 @@ function chart(parent, title, seconds, series) {
       }
     });
     element(svg, "path", { d: path, fill: "none", stroke: colour, "stroke-width": 1.5, "stroke-linecap": "round" });
-    const column = left + (index * (width - left - right)) / Math.max(3, known.length);
-    element(svg, "text", { x: column, y: height - 8, fill: colour }, name);
+    const column = left + ((index % LEGEND.columns) * (width - left - right)) / LEGEND.columns;
+    const row = height - 24 + LEGEND.height * Math.floor(index / LEGEND.columns);
+    element(svg, "text", { x: column, y: row, class: "legend", color: colour }, name);
   });
 }
 

@@ -28,10 +28,11 @@ from locust.user.users import LOCUST_STATE_STOPPING
 from tesserank_client import Client
 from tesserank_loadtest import page
 from tesserank_loadtest.plan import PLAN_VARIABLE, Protocol, load_plan
+from tesserank_loadtest.ranges import MAXIMUM_USERS
 from tesserank_loadtest.recorder import Recorder, Sample
 from tesserank_loadtest.reports import Reports
 from tesserank_loadtest.schedule import Arrival, Slot, closed_loop, open_loop
-from tesserank_loadtest.sending import Clock, Dispatcher, Sender
+from tesserank_loadtest.sending import Clock, Dispatcher, Sender, allow_in_flight
 from tesserank_loadtest.workload import Turn, load_workload
 
 # Ctrl-C's signal is how a run is ended with its reports written; in a shell's background job it would be ignored.
@@ -149,6 +150,7 @@ GENERATOR = Generator()
 def join(environment: Environment, runner: Runner, web_ui: Any = None, **_: object) -> None:
     """Set this process up: Locust has forked its workers by now, and nothing of gRPC ran before."""
     grpc_gevent.init_gevent()  # before any channel exists, or a call of one user blocks all others
+    allow_in_flight(PLAN.in_flight if PLAN.arrivals else MAXIMUM_USERS)
     # gevent's timers start at the last reading of its clock, which was before this file was loaded.
     gevent.get_hub().loop.update_now()
     GENERATOR.reports = not isinstance(runner, WorkerRunner)

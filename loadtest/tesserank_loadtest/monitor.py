@@ -28,6 +28,8 @@ _COUNTERS: dict[str, tuple[str, str | None]] = {
     "tesserank_stage_runs_total": ("stage_runs", "stage"),
     "tesserank_cache_hits_total": ("cache_hits", None),
     "tesserank_cache_misses_total": ("cache_misses", None),
+    "tesserank_encoder_batches_total": ("own_batches", "model"),
+    "tesserank_encoder_rows_total": ("own_rows", "model"),
     "tesserank_encoder_tokens_total": ("tokens", "tokens"),
     "nv_inference_request_success": ("requests", "model"),
     "nv_inference_count": ("inferences", "model"),

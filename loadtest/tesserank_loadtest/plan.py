@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -66,6 +67,11 @@ class Plan:
         """Seconds of an interval: about one, and a whole number of them in each third of what is counted."""
         window_s = (self.duration_s - self.warmup_s) / WINDOWS
         return window_s / min(INTERVALS_OF_WINDOW, max(1, round(window_s)))
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of an open loop that may wait for their answers at a time, in each process."""
+        return math.ceil(self.max_in_flight / self.processes)
 
     def endpoint(self, protocol: Protocol) -> str:
         """What the reports call the model over a protocol."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -18,8 +17,18 @@ from tesserank_loadtest.schedule import Arrival
 from tesserank_loadtest.workload import CrossEncoderRequest, Turn, Workload
 
 LOOK_UP_S = 0.2  # how often a wait looks whether the run is over
+OTHER_THREADS = 10  # what gevent itself uses the hub's pool for: its own default
 
 Prepared = Request | CrossEncoderRequest
+
+
+def allow_in_flight(calls: int) -> None:
+    """Let this many calls over gRPC wait for their answers at a time; threads are made as they are needed.
+
+    Under gevent each waits in a thread of the hub's pool, which has ten: with ten slow answers on their way, a quick
+    one would be seen only when the first of them is there.
+    """
+    gevent.get_hub().threadpool.maxsize = calls + OTHER_THREADS
 
 
 class Clock:
@@ -122,7 +131,7 @@ class Dispatcher:
         self._sender = sender
         self._clock = clock
         self._drop = drop
-        self._limit = math.ceil(plan.max_in_flight / plan.processes)
+        self._limit = plan.in_flight
         self._last_s = plan.duration_s + plan.timeout_s
         self._connections = Connections(plan)
         self._in_flight = Group()

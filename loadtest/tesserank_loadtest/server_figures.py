@@ -28,7 +28,7 @@ def _counter_figures(counted: Counters) -> dict[str, Any]:
         "stage_ms": _stages(counted),
         "queue_ms": {model: _ratio(counted, f"queue_us/{model}", f"requests/{model}", 1e-3) for model in models},
         "compute_ms": {model: _ratio(counted, f"compute_us/{model}", f"requests/{model}", 1e-3) for model in models},
-        "batch_size": {model: _ratio(counted, f"inferences/{model}", f"executions/{model}") for model in models},
+        "batch_size": {model: _batch_size(counted, model) for model in models},
         "cache_hit_ratio": _share(counted, "cache_hits", "cache_misses"),
         "padding_waste": _waste(counted),
     }
@@ -55,6 +55,12 @@ def _stages(counted: Counters) -> dict[str, float]:
     """Mean milliseconds of a run of each stage that ran."""
     found = {stage: _ratio(counted, f"stage_seconds/{stage}", f"stage_runs/{stage}", 1e3) for stage in STAGES}
     return {stage: value for stage, value in found.items() if value is not None}
+
+
+def _batch_size(counted: Counters, model: str) -> float | None:
+    """What Triton put together; of a model that puts batches together itself, what it did."""
+    own = _ratio(counted, f"own_rows/{model}", f"own_batches/{model}")
+    return _ratio(counted, f"inferences/{model}", f"executions/{model}") if own is None else own
 
 
 def _usage(readings: Sequence[Reading]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Speaks KServe's gRPC over a real connection and answers ``recommend`` with one i
 any number of them at the same time; one that comes within a stall waits for the stall's end first. Times of stalls
 count from the first request. Nothing is computed: with no service time it is as quick as a server in Python gets.
 
-    python -m tesserank_loadtest.stub_server --service-ms 20 --stall 2:1 --fail-every 10 --log requests.csv
+    python -m tesserank_loadtest.stub_server --service-ms 20 --stall 2:1 --slow 5:300 --fail-every 10 --log requests
 
 prints ``host:port`` and serves until its standard input ends.
 """
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -34,37 +35,48 @@ FAULT = f"{protocol.ErrorCode.INTERNAL.value}: injected"
 
 @dataclass(frozen=True)
 class Timings:
-    """What the stub does: seconds of a request, stalls as (start, length) in seconds, and every n-th request failed."""
+    """What the stub does: seconds of a request, stalls as (start, length) in seconds, every n-th request slow as (n,
+    seconds), and every n-th failed. Requests count from 1."""
 
     service_s: float = 0.0
     stalls: Sequence[tuple[float, float]] = ()
+    slow: tuple[int, float] | None = None
     fail_every: int | None = None
 
-    def waits(self, at_s: float) -> float:
-        """Seconds until a request that comes ``at_s`` after the first is answered."""
+    def waits(self, number: int, at_s: float) -> float:
+        """Seconds until the request of a number, which comes ``at_s`` after the first, is answered."""
         ends = [start + length for start, length in self.stalls if start <= at_s < start + length]
-        return self.service_s + (max(ends) - at_s if ends else 0.0)
+        service_s = self.slow[1] if self.slow and number % self.slow[0] == 0 else self.service_s
+        return service_s + (max(ends) - at_s if ends else 0.0)
+
+    def fails(self, number: int) -> bool:
+        """Whether the request of a number fails."""
+        return self.fail_every is not None and number % self.fail_every == 0
 
 
 @dataclass
 class Stub:
-    """Answers by the timings, and keeps when each request came: seconds on the wall clock."""
+    """Answers by the timings and, if it ``keeps`` a log, notes each request that came: Unix seconds, and its digest."""
 
     timings: Timings
-    came: list[float] = field(default_factory=list)
+    keeps: bool = False
+    log: list[tuple[float, str]] = field(default_factory=list)
+    _count: int = 0
     _first: float | None = None
     _answer: bytes = field(default_factory=lambda: recommend_answer().SerializeToString())
 
     async def infer(self, request: bytes, context: Any) -> bytes:
         """ModelInfer, undecoded: the same answer to every request."""
         now = time.perf_counter()
-        self.came.append(time.time())
-        number = len(self.came)
+        self._count += 1
+        number = self._count
+        if self.keeps:
+            self.log.append((time.time(), blake2b(request, digest_size=8).hexdigest()))
         if self._first is None:
             self._first = now
-        if pause := self.timings.waits(now - self._first):
+        if pause := self.timings.waits(number, now - self._first):
             await asyncio.sleep(pause)
-        if self.timings.fail_every and number % self.timings.fail_every == 0:
+        if self.timings.fails(number):
             await context.abort(grpc.StatusCode.INTERNAL, FAULT)
         return self._answer
 
@@ -110,18 +122,25 @@ def _stall(text: str) -> tuple[float, float]:
     return float(start), float(length)
 
 
+def _slow(text: str) -> tuple[int, float]:
+    number, _, milliseconds = text.partition(":")
+    return int(number), float(milliseconds) / 1e3
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--service-ms", type=float, default=0.0, metavar="MS")
     parser.add_argument("--stall", type=_stall, action="append", default=[], metavar="START:SECONDS")
+    parser.add_argument("--slow", type=_slow, metavar="N:MS", help="every N-th request takes MS instead")
     parser.add_argument("--fail-every", type=int, metavar="N")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="when each request came, one a line")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="a line a request: when it came, and its digest")
     args = parser.parse_args()
-    stub = Stub(Timings(args.service_ms / 1e3, tuple(args.stall), args.fail_every))
+    timings = Timings(args.service_ms / 1e3, tuple(args.stall), args.slow, args.fail_every)
+    stub = Stub(timings, keeps=args.log is not None)
     asyncio.run(serve(stub))
     if args.log:
-        args.log.write_text("".join(f"{seconds:.6f}\n" for seconds in stub.came))
+        args.log.write_text("".join(f"{seconds:.6f},{digest}\n" for seconds, digest in stub.log))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import itertools
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -19,11 +18,10 @@ from tesserank_client import Event, Request
 from tesserank_loadtest.behaviour import Act, Zipf, synthetic_acts
 from tesserank_loadtest.event_log import read_acts
 from tesserank_loadtest.items import read_item_ids, read_lines
+from tesserank_loadtest.made_up import Candidates, make_up_text
 from tesserank_loadtest.plan import WorkloadOptions
 
-# Of made-up queries, and of what the cross-encoder reads: the index has no texts, and its cost depends on length alone.
-WORDS = ("soft", "daily", "blue", "cotton", "classic", "large", "night", "cream", "red", "leather", "long", "story")
-WORDS_OF_ITEM = (6, 18)  # fewest and most
+WORDS_OF_ITEM = (6, 18)  # fewest and most, of what the cross-encoder reads
 NEW_SESSION_S = 86_400  # between the events of a zero-hit history: every event a session of its own
 
 History = tuple[Event, ...]
@@ -74,7 +72,8 @@ class Workload:
         if log and self._past >= len(log):
             raise DataError(f"past_share = {self._scenario.past_share} leaves none of the log's {len(log):,} events")
         self._ranks = Zipf(len(queries) or self._scenario.queries.distinct, self._scenario.queries.zipf)
-        self._made_up = lru_cache(maxsize=4096)(self._make_up)
+        candidates = self._scenario.candidates
+        self._candidates = None if candidates is None else Candidates(item_ids, candidates, options.seed)
 
     def turns(self) -> Iterator[Turn]:
         """The users' turns from the beginning, endless: a log that has ended begins again after its past."""
@@ -97,11 +96,7 @@ class Workload:
 
     def recommend(self, turn: Turn) -> Request:
         """What is asked of ``recommend``."""
-        candidates = self._scenario.candidates
-        chosen: tuple[str, ...] | None = None
-        if candidates is not None:
-            rows = self._generator(turn.number).choice(len(self._item_ids), candidates, replace=False, shuffle=False)
-            chosen = tuple([self._item_ids[row] for row in rows.tolist()])
+        chosen = None if self._candidates is None else self._candidates.of(turn.number)
         return Request(turn.history, turn.query or (), chosen, top_k=self._scenario.top_k)
 
     def cross_encode(self, turn: Turn) -> CrossEncoderRequest:
@@ -112,12 +107,12 @@ class Workload:
         candidates = self._scenario.candidates
         if candidates is None:
             raise ConfigError("the cross-encoder takes a forward pass a candidate: give a number with --candidates")
-        rng = self._generator(turn.number)
-        history = ". ".join([_text(rng, WORDS_OF_ITEM) for _ in range(max(1, len(turn.history)))])
-        return CrossEncoderRequest(history, tuple([_text(rng, WORDS_OF_ITEM) for _ in range(candidates)]))
-
-    def _generator(self, number: int) -> np.random.Generator:
-        return np.random.default_rng([self._options.seed, 0xCA2D, number])
+        name = f"{self._options.seed}, request {turn.number}"
+        history = ". ".join(
+            [make_up_text(f"{name}, event {at}", WORDS_OF_ITEM) for at in range(max(1, len(turn.history)))]
+        )
+        texts = [make_up_text(f"{name}, candidate {at}", WORDS_OF_ITEM) for at in range(candidates)]
+        return CrossEncoderRequest(history, tuple(texts))
 
     def _lap(self, numbers: Iterator[int]) -> Iterator[Turn]:
         sessions = self._scenario.sessions
@@ -142,20 +137,20 @@ class Workload:
                 yield self._query(rank) if carried else None
 
     def _query(self, rank: int) -> str:
-        return self._queries[rank] if self._queries else self._made_up(rank)
+        return self._queries[rank] if self._queries else self._make_up(rank)
 
-    def _make_up(self, rank: int) -> str:
-        """The rank makes it differ from all others."""
-        return f"{_text(np.random.default_rng([self._options.seed, rank]), self._scenario.queries.words)} {rank}"
+    def _make_up(self, number: int) -> str:
+        """The number makes it differ from all others."""
+        return f"{make_up_text(f'{self._options.seed}, query {number}', self._scenario.queries.words)} {number}"
 
     def _unseen(self, number: int) -> Turn:
         """A user of whom no segment was ever sent: a text of its own, and a history that nobody else has."""
-        rng = self._generator(number)
+        rng = np.random.default_rng([self._options.seed, 0x25E0, number])
         rows = rng.integers(len(self._item_ids), size=self._scenario.max_history).tolist()
         end = 1_700_000_000
         moments = range(end - NEW_SESSION_S * len(rows), end, NEW_SESSION_S)
         history = tuple([Event(self._item_ids[row], at) for row, at in zip(rows, moments, strict=True)])
-        query = f"{_text(rng, self._scenario.queries.words)} {number}" if self._scenario.queries.share else None
+        query = self._make_up(number) if self._scenario.queries.share else None
         return Turn(number, history, query, None)
 
 
@@ -181,8 +176,3 @@ def _check_bounds(options: WorkloadOptions, items: int) -> None:
     rankable = items if candidates is None else candidates
     if top_k is not None and top_k > rankable:
         raise ConfigError(f"the best {top_k:,} of {rankable:,} candidates: give a smaller --top-k")
-
-
-def _text(rng: np.random.Generator, lengths: tuple[int, int]) -> str:
-    count = int(rng.integers(*lengths, endpoint=True))
-    return " ".join([WORDS[word] for word in rng.integers(len(WORDS), size=count).tolist()])

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text as Styled
 
+from tesserank.commands._request import IDS, AskedUser, add_user_arguments, asked_user, ids
+
 if TYPE_CHECKING:
-    from tesserank_client import Recommendation, Recommendations
+    from tesserank_client import Event, Recommendation, Recommendations
 
 EXIT_REQUEST = 2  # the request is at fault, as argparse's own
 EXIT_SERVER = 3  # the server or the way to it
@@ -22,23 +24,9 @@ SHOWN_SEGMENTS = 3  # of each item in the table; --json has all
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``tesserank recommend``."""
-    ids = "comma-separated, or @file, one a line"
-    parser.add_argument(
-        "--history", metavar="IDS", type=_ids, default=(), help=f"the user's items, oldest first: {ids}"
-    )
-    parser.add_argument(
-        "--text", metavar="TEXT", help="the first text segment of the segments file: what the user searches for, say"
-    )
-    parser.add_argument(
-        "--named-text",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "TEXT"),
-        help="another text segment, as --named-text profile 'likes jazz'; repeatable",
-    )
-    parser.add_argument("--candidates", metavar="IDS", type=_ids, help=f"rank only these; default all items: {ids}")
-    parser.add_argument("--exclude", metavar="IDS", type=_ids, default=(), help=f"do not recommend these: {ids}")
+    add_user_arguments(parser)
+    parser.add_argument("--candidates", metavar="IDS", type=ids, help=f"rank only these; default all items: {IDS}")
+    parser.add_argument("--exclude", metavar="IDS", type=ids, default=(), help=f"do not recommend these: {IDS}")
     parser.add_argument(
         "--category", metavar="NAME", action="append", help="recommend only items of this category; repeatable"
     )
@@ -63,14 +51,12 @@ def run(args: argparse.Namespace) -> int:
             raise
         return _fail("tesserank-client is not installed: pip install tesserank-client", EXIT_SERVER)
 
-    texts = [tesserank_client.Text(name, text) for name, text in args.named_text]
-    if args.text is not None:
-        texts.insert(0, tesserank_client.Text("", args.text))
+    user = asked_user(args)
     try:
         with tesserank_client.Client(args.url, args.protocol, args.timeout) as client:
             answer = client.recommend(
-                history=args.history,
-                texts=texts,
+                history=_events(user),
+                texts=[tesserank_client.Text(name, text) for name, text in user.texts],
                 candidates=args.candidates,
                 exclude=args.exclude,
                 categories=args.category,
@@ -87,6 +73,16 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_table(answer)
     return 0
+
+
+def _events(user: AskedUser) -> list[Event]:
+    from tesserank_client import Event
+
+    count = len(user.item_ids)
+    timestamps: Sequence[int | None] = user.timestamps or [None] * count
+    kinds: Sequence[str | None] = user.kinds or [None] * count
+    weights = user.weights or [1.0] * count
+    return [Event(*row) for row in zip(user.item_ids, timestamps, kinds, weights, strict=True)]
 
 
 def as_json(answer: Recommendations) -> dict[str, object]:
@@ -139,17 +135,6 @@ def _notes(answer: Recommendations) -> list[str]:
     }
     notes = [f"{what}: {count}" for what, count in counts.items() if count]
     return [*notes, f"segments found encoded: {answer.cache_hits}, encoded now: {answer.cache_misses}"]
-
-
-def _ids(argument: str) -> tuple[str, ...]:
-    """The ids of a comma-separated list, or of ``@file``: one a line, so that an id may hold a comma."""
-    if not argument.startswith("@"):
-        return tuple(argument.split(",")) if argument else ()
-    try:
-        lines = Path(argument[1:]).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise argparse.ArgumentTypeError(f"cannot read ids from {argument[1:]}: {error}") from error
-    return tuple(line for line in lines if line)
 
 
 def _fail(message: str, status: int) -> int:

@@ -11,8 +11,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from tesserank.encoding.batching import Engine, on_gpu
 from tesserank.encoding.providers import Profile
-from tesserank.encoding.template import row_bucket
+from tesserank.encoding.template import length_bucket, row_bucket
 from tesserank.errors import InvalidArgumentError
 from tesserank.protocol import SEGMENT_ENCODER
 
@@ -30,13 +31,16 @@ class _Binding:
     run_options: Any
 
 
-class BoundEngine:
-    """Ids and mask, int64 [rows, L] -> the graph's output [rows, ...]. Rows are rounded up to a power of two.
+class BoundEngine(Engine):
+    """Ids and mask, int64 [rows, L] -> the graph's output [rows, ...]. Rows are rounded up to a power of two, and L
+    to a length bucket of at most ``max_tokens``: there is a binding, and a CUDA graph, for each shape.
 
     ``device``: (cuda, 0) or, as its stand-in, (cpu, 0). One thread at a time runs.
     """
 
-    def __init__(self, session: Any, device: tuple[str, int], cuda_graphs: bool = False) -> None:
+    def __init__(self, session: Any, device: tuple[str, int], max_tokens: int, cuda_graphs: bool = False) -> None:
+        self.batching = on_gpu()
+        self._max_tokens = max_tokens
         self._session = session
         self._device = device
         self._cuda_graphs = cuda_graphs
@@ -46,22 +50,21 @@ class BoundEngine:
         self._lock = threading.Lock()
 
     def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Raises InvalidArgumentError for rows that are too long."""
+        rows, length = input_ids.shape
+        if length > self._max_tokens:
+            raise InvalidArgumentError(f"rows of {length} tokens, the encoder takes {self._max_tokens} at most")
         with self._lock:
             result: NDArray[np.float32] = self._run(input_ids, attention_mask).numpy()
-        return result[: len(input_ids)]
-
-    def on_device(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Any:
-        """The output where it was computed, for DLPack: [rows rounded up, ...], valid until the next run."""
-        with self._lock:
-            return self._run(input_ids, attention_mask)
+        return result[:rows, :length] if self._inner else result[:rows]
 
     def _run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Any:
         rows, length = input_ids.shape
-        shape = (row_bucket(rows), length)
+        shape = (row_bucket(rows), length_bucket(length, self._max_tokens))
         binding = self._bindings.get(shape)
         if binding is None:
             binding = self._bindings[shape] = self._bind(shape)
-        behind = ((0, shape[0] - rows), (0, 0))
+        behind = ((0, shape[0] - rows), (0, shape[1] - length))
         # Rows that are not there attend to one token: attention among nothing would be NaN.
         binding.ids.update_inplace(np.ascontiguousarray(np.pad(input_ids, behind)))
         mask = np.pad(attention_mask, behind)
@@ -86,7 +89,7 @@ class BoundEngine:
         return _Binding(ids, mask, output, io, options)
 
 
-class ProfiledEngine:
+class ProfiledEngine(Engine):
     """An engine for each profile, the one that a call's length belongs to.
 
     ONNX Runtime's TensorRT provider runs the first profile of a session only (microsoft/onnxruntime#31624), hence a
@@ -94,15 +97,12 @@ class ProfiledEngine:
     """
 
     def __init__(self, profiles: Sequence[Profile], engines: Sequence[BoundEngine]) -> None:
+        self.batching = on_gpu(most_rows=min(profile.rows[2] for profile in profiles))
         self._engines = list(zip(profiles, engines, strict=True))
 
     def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """Raises InvalidArgumentError for more rows or tokens than there is a profile for."""
         return self._engine(*input_ids.shape)(input_ids, attention_mask)
-
-    def on_device(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Any:
-        """See ``BoundEngine.on_device``."""
-        return self._engine(*input_ids.shape).on_device(input_ids, attention_mask)
 
     def _engine(self, rows: int, length: int) -> BoundEngine:
         for profile, engine in self._engines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tesserank.encoding.batch import Encode
+from tesserank.encoding.batching import Engine, on_cores
 from tesserank.encoding.bound import BoundEngine, ProfiledEngine
-from tesserank.encoding.providers import (
-    AUTO,
-    CPU,
-    CUDA,
-    Provider,
-    ProviderSettings,
-    check_loaded,
-    profiles,
-)
-from tesserank.encoding.template import LENGTH_BUCKETS
+from tesserank.encoding.providers import AUTO, CPU, CUDA, Provider, ProviderSettings, check_loaded, profiles
+from tesserank.encoding.template import LENGTH_BUCKETS, row_lengths
 from tesserank.errors import ArtifactError, ConfigError
 from tesserank.protocol import SEGMENT_ENCODER
 from tesserank.threads import share
@@ -44,19 +37,23 @@ class Graph:
     max_tokens: int = LENGTH_BUCKETS[-1]
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """On a CPU: a graph of ids and mask, both int64 [rows, L], to one output [rows, ...].
 
-    ``row_by_row``: run every row alone, on one thread, and ``threads`` rows at once. Dynamic int8 takes its
-    activations' scale from the whole batch, so that a row's result would depend on its neighbours, and a cached segment
-    on whom it happened to be encoded with. Alone, a row's result is a function of the row. float32 gives the same bits
-    either way. Nor is it slower than a batch: threads that share a row wait for each other at every operator, threads
-    that have rows of their own do not.
+    ``engine(ids, mask)`` runs a batch on ``threads`` threads, ``on_this_thread`` on the caller's alone: threads that
+    share a batch wait for each other at every operator, threads that have batches of their own do not. So the one is
+    quicker for what comes alone, the other does more in a second.
+
+    ``row_by_row``: run every row alone, without its padding. Dynamic int8 takes its activations' scale from the whole
+    batch, so that a row's result would depend on its neighbours and its padding, and a cached segment on whom it
+    happened to be encoded with. Alone, a row's result is a function of the row. float32 gives the same bits either way.
     """
 
     def __init__(self, path: Path, threads: int, row_by_row: bool = False) -> None:
-        self._session = _session(path, 1 if row_by_row else threads, ProviderSettings().options(CPU))
+        self.batching = on_cores(threads, row_by_row)
         self._row_by_row = row_by_row
+        self._path = path
+        self._session = _cpu_session(path, 1 if row_by_row else threads)
         helpers = threads - 1 if row_by_row else 0
         self._pool = ThreadPoolExecutor(helpers, thread_name_prefix="encoder") if helpers else None
 
@@ -66,24 +63,47 @@ class OnnxEngine:
         return cls(path, threads, row_by_row=precision == "int8")
 
     def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        if not self._row_by_row or len(input_ids) == 1:
-            return self._run(input_ids, attention_mask)
-        rows: list[Any] = [None] * len(input_ids)
+        if not self._row_by_row:
+            return _run(self._session, input_ids, attention_mask)
+        return self._rows(input_ids, attention_mask, self._pool)
+
+    def on_this_thread(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The same, without other threads. May be called from several threads at once."""
+        if not self._row_by_row:
+            return _run(self._single, input_ids, attention_mask)
+        return self._rows(input_ids, attention_mask, None)
+
+    @cached_property
+    def _single(self) -> Any:
+        """For one thread; made when first needed, as it has the weights once more."""
+        return self._session if self.batching.at_once == 1 else _cpu_session(self._path, 1)
+
+    def _rows(
+        self, ids: NDArray[np.int64], mask: NDArray[np.int64], pool: ThreadPoolExecutor | None
+    ) -> NDArray[np.float32]:
+        rows: list[Any] = [None] * len(ids)
+        lengths = row_lengths(mask)
 
         def run_rows(begin: int, end: int) -> None:
             for i in range(begin, end):
-                rows[i] = self._run(input_ids[i : i + 1], attention_mask[i : i + 1])
+                length = lengths[i]
+                output = _run(self._session, ids[i : i + 1, :length], mask[i : i + 1, :length])
+                rows[i] = output if output.ndim < 3 else _lengthened(output, ids.shape[1])
 
-        share(run_rows, len(rows), 1, self._pool)
+        share(run_rows, len(rows), 1, pool)
         return np.concatenate(rows)
 
-    def _run(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        outputs: list[Any] = self._session.run(None, {_IDS: input_ids, _MASK: attention_mask})
-        result: NDArray[np.float32] = outputs[0]
-        return result
+
+def _lengthened(vectors: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """[1, n, d] -> [1, length, d], zeros behind."""
+    if vectors.shape[1] == length:
+        return vectors
+    longer = np.zeros((1, length, vectors.shape[2]), dtype=vectors.dtype)
+    longer[:, : vectors.shape[1]] = vectors
+    return longer
 
 
-def open_onnx(graph: Graph, threads: int, settings: ProviderSettings) -> Encode:
+def open_onnx(graph: Graph, threads: int, settings: ProviderSettings) -> Engine:
     """A graph on the execution provider that the settings choose.
 
     Raises ConfigError for a provider that is not there, and for int8 on a GPU; ArtifactError for a file that cannot be
@@ -101,7 +121,7 @@ def open_onnx(graph: Graph, threads: int, settings: ProviderSettings) -> Encode:
     device = ("cuda", settings.device_id)
     if chosen == CUDA:
         session = _session(graph.path, threads, settings.options(chosen), chosen)
-        return BoundEngine(session, device, settings.cuda_graphs)
+        return BoundEngine(session, device, graph.max_tokens, settings.cuda_graphs)
     if graph.plain is None or not graph.plain.is_file():
         raise ArtifactError(
             f"TensorRT does not know the fused operators of {graph.path}, and there is no {graph.plain}: export the "
@@ -109,7 +129,11 @@ def open_onnx(graph: Graph, threads: int, settings: ProviderSettings) -> Encode:
         )
     prepared = profiles(settings.profile_lengths, settings.profile_rows, graph.max_tokens)
     sessions = [_session(graph.plain, threads, settings.options(chosen, profile), chosen) for profile in prepared]
-    return ProfiledEngine(prepared, [BoundEngine(session, device) for session in sessions])
+    return ProfiledEngine(prepared, [BoundEngine(session, device, graph.max_tokens) for session in sessions])
+
+
+def _cpu_session(path: Path, threads: int) -> Any:
+    return _session(path, threads, ProviderSettings().options(CPU))
 
 
 def _session(path: Path, threads: int, providers: list[Provider], chosen: str = CPU) -> Any:
@@ -124,3 +148,9 @@ def _session(path: Path, threads: int, providers: list[Provider], chosen: str = 
         raise ArtifactError(f"{path} cannot be loaded ({error}): rebuild it with make export") from error
     check_loaded(chosen, session.get_providers())
     return session
+
+
+def _run(session: Any, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    outputs: list[Any] = session.run(None, {_IDS: input_ids, _MASK: attention_mask})
+    result: NDArray[np.float32] = outputs[0]
+    return result

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tesserank.artifact.layout import Layout
-from tesserank.encoding.batch import Encode
+from tesserank.encoding.batching import Engine
 from tesserank.encoding.providers import AUTO, CPU, CUDA, ProviderSettings
 from tesserank.errors import ConfigError
 from tesserank.files import read_json
@@ -59,7 +59,7 @@ class EngineSettings:
         )
 
 
-def open_engine(root: Path, precision: str, settings: EngineSettings) -> Encode:
+def open_engine(root: Path, precision: str, settings: EngineSettings) -> Engine:
     """The segment encoder of an artefact (or of its part encoder), as it is served.
 
     Raises ArtifactError if the artefact lacks what the engine needs, ConfigError if the machine does.
@@ -78,7 +78,7 @@ def open_engine(root: Path, precision: str, settings: EngineSettings) -> Encode:
     return _open_onnx(Layout(root), precision, settings)
 
 
-def _open_onnx(layout: Layout, precision: str, settings: EngineSettings) -> Encode:
+def _open_onnx(layout: Layout, precision: str, settings: EngineSettings) -> Engine:
     from tesserank.encoding.engine import Graph, open_onnx  # here, or every model's process would load ONNX Runtime
 
     graph = Graph(

@@ -26,6 +26,16 @@ class TextTokenizer:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def token(self, token_id: int) -> str:
+        """One token as the vocabulary spells it, as ``##ing``."""
+        token: str | None = self._tokenizer.id_to_token(token_id)
+        return f"[{token_id}]" if token is None else token
+
+    def text(self, token_ids: Sequence[int]) -> str:
+        """Tokens put together again, without special ones: the text as the encoder saw it."""
+        text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        return text
+
     def many(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of many texts, tokenised in parallel."""
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)

@@ -39,6 +39,14 @@ def contributions(scores: Scores, weights: NDArray[Any], method: str, temperatur
     return shares
 
 
+def derivatives(scores: Scores, weights: NDArray[Any], method: str, temperature: float) -> Scores:
+    """How much ``aggregate`` changes with each part, ``∂s/∂y_k``: [n, K]; ``w_k``, or the softmax probabilities."""
+    if method == "sum":
+        check(weights, method)
+        return np.broadcast_to(weights.astype(scores.dtype), scores.shape)
+    return _soft_maximum(scores, weights, method, temperature)[1]
+
+
 def check(weights: NDArray[Any], method: str) -> None:
     """Raise ValueError if there is nothing to aggregate, or no such method."""
     if not (weights > 0).any():

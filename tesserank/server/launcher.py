@@ -6,7 +6,7 @@ import http.client
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +50,7 @@ class TritonServer:
         log_verbose: Triton's verbosity, 0 is off
         response_cache_bytes: size of the response cache for the models that ask for it; 0 is none
         extra_arguments: passed on to tritonserver as they are
+        environment: variables for this server alone, beside those of the running process
 
     Raises ServerError: from the constructor when the configuration cannot work, from ``start`` when the server fails.
     """
@@ -71,6 +72,7 @@ class TritonServer:
         response_cache_bytes: int = 0,
         allow_remote: bool = False,
         extra_arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         check_repository(model_repository, model_config_name)
         self._installation = find_installation(tritonserver)
@@ -78,6 +80,7 @@ class TritonServer:
         if self._installation.embedded and not allow_remote:
             refuse_remote(host)
         self._model_repository = model_repository
+        self._environment = environment or {}
         self._host = host
         self._requested = (("--http-port", http_port), ("--grpc-port", grpc_port), ("--metrics-port", metrics_port))
         self._requested_log_file = log_file
@@ -181,7 +184,7 @@ class TritonServer:
         backends = assemble_backends(self._installation, self._run_directory / "backends")
         self._process = GuardedProcess(
             self._command(backends, self._run_directory.name),
-            environment=server_environment(self._installation, backends),
+            environment={**server_environment(self._installation, backends), **self._environment},
             log_file=log_file,
         )
         self._process.start()

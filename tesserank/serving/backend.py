@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from tesserank.artifact.assemble import ARTIFACT
 from tesserank.artifact.layout import ENCODER_PART, MANIFEST
 from tesserank.artifact.manifest import Manifest, load_manifest
-from tesserank.encoding.cache import SegmentCache
+from tesserank.encoding.batch import EncoderRows
+from tesserank.encoding.batching import EncoderCounts
+from tesserank.encoding.cache import CacheCounters, SegmentCache
 from tesserank.encoding.engines import TORCH, EngineSettings
 from tesserank.encoding.providers import AUTO, CPU
-from tesserank.encoding.tiers import TieredCache
 from tesserank.errors import ArtifactError, ConfigError, OverloadedError, RequestError, TesserankError
 from tesserank.files import read_json
 from tesserank.protocol import SEGMENT_ENCODER, ErrorCode, Interface
@@ -93,16 +94,23 @@ def engine_settings(args: dict[str, str], threads: int = 2) -> EngineSettings:
     return EngineSettings.read(read, int_parameter(args, "encoder_threads", threads))
 
 
-def open_ranker(
-    args: dict[str, str], root: Path, clock: StageClock
-) -> tuple[SegmentRanker, SegmentCache | TieredCache]:
-    """The ranker that a model's parameters ask for, and its cache: with the encoder in its own process, if ``encoder``
-    is ``torch``, else calling segment_encoder.
+@dataclass(frozen=True)
+class OpenedRanker:
+    """A ranker, and what there is to read of its cache and, where that is in its process, of its encoder."""
+
+    ranker: SegmentRanker
+    cache: Callable[[], CacheCounters]
+    encoder: Callable[[], EncoderCounts] | None = None
+
+
+def open_ranker(args: dict[str, str], root: Path, clock: StageClock) -> OpenedRanker:
+    """The ranker that a model's parameters ask for: with the encoder in its own process, if ``encoder`` is ``torch``,
+    else calling segment_encoder.
 
     Raises ConfigError that names a parameter, or ArtifactError.
     """
     host_bytes = int_parameter(args, "cache_mib", 256, lowest=0) << 20
-    rows = int_parameter(args, "encoder_rows", 64, highest=64)
+    rows = encoder_rows(args)
     encoder = parameter(args, "encoder", SEGMENT_ENCODER.model)
     if encoder == TORCH:
         from tesserank.serving.device_embedder import open_device_ranker  # here: torch and transformers take seconds
@@ -112,12 +120,23 @@ def open_ranker(
         if settings.device == CPU:
             raise ConfigError("encoder torch in the ranker's own process is for GPUs: set device to cuda or cuda:N")
         device_bytes = int_parameter(args, "device_cache_mib", 1024, lowest=0) << 20
-        return open_device_ranker(root, settings, device_bytes, host_bytes, rows, clock)
+        opened = open_device_ranker(root, settings, device_bytes, host_bytes, rows.most, clock)
+        return OpenedRanker(opened.ranker, opened.cache.counters, opened.engine.counts)
     if encoder != SEGMENT_ENCODER.model:
         raise ConfigError(f"encoder must be {SEGMENT_ENCODER.model} or {TORCH}, not {encoder!r}")
     cache = SegmentCache(host_bytes)
     threads = int_parameter(args, "maxsim_threads", 2)
-    return SegmentRanker.open(root, cache, call_encoder, rows, threads, clock, device(args)), cache
+    return OpenedRanker(
+        SegmentRanker.open(root, cache, call_encoder, rows, threads, clock, device(args)), cache.counters
+    )
+
+
+def encoder_rows(args: dict[str, str]) -> EncoderRows:
+    """What a call of segment_encoder may carry, from ``encoder_rows`` and ``encoder_lengths``. Raises ConfigError."""
+    lengths = parameter(args, "encoder_lengths", "mixed")
+    if lengths not in ("mixed", "bucket"):
+        raise ConfigError(f"encoder_lengths (or TESSERANK_ENCODER_LENGTHS) must be mixed or bucket, not {lengths!r}")
+    return EncoderRows(int_parameter(args, "encoder_rows", 64, highest=64), mixed_lengths=lengths == "mixed")
 
 
 def prepare_process() -> None:
@@ -154,7 +173,7 @@ def _array(tensor: Any, stays: bool) -> Any:
 
 
 def call_encoder(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Call segment_encoder, whose dynamic batcher may add other callers' rows. Raises TesserankError if it fails."""
+    """Call segment_encoder, which may run other callers' rows beside these. Raises TesserankError if it fails."""
     import triton_python_backend_utils as pb_utils
 
     ids, mask = (tensor.name for tensor in SEGMENT_ENCODER.inputs)

@@ -6,7 +6,9 @@ are looked up in the index come from host memory.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tesserank.encoding.batch import EncoderRows
+from tesserank.encoding.batching import MOST_ROWS, EncoderCounts
 from tesserank.encoding.engines import TORCH, EngineSettings, open_engine
 from tesserank.encoding.pytorch.engine import TorchEngine
 from tesserank.encoding.pytorch.placement import PinnedPlacement
@@ -34,6 +38,8 @@ class MeasuredEngine:
     def __init__(self, engine: TorchEngine, clock: StageClock) -> None:
         self._engine = engine
         self._clock = clock
+        self._counts = EncoderCounts()
+        self._lock = threading.Lock()
 
     def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         return self._engine(input_ids, attention_mask)
@@ -42,9 +48,15 @@ class MeasuredEngine:
         """See ``TorchEngine``."""
         with self._clock.measure(stages.ENCODE):
             vectors = self._engine.encode_rows(rows)
-        tokens = sum(map(len, rows))
-        self._clock.count_tokens(tokens, tokens)
+        lengths = [len(row) for row in rows]
+        with self._lock:
+            self._counts = self._counts.plus(lengths, self._engine.batching.size(sum(lengths), max(lengths), len(rows)))
         return vectors
+
+    def counts(self) -> EncoderCounts:
+        """The totals so far, consistent."""
+        with self._lock:
+            return self._counts
 
 
 class DeviceEmbedder(SegmentEmbedder):
@@ -56,8 +68,8 @@ class DeviceEmbedder(SegmentEmbedder):
         """The kept vectors of each input, [n, d], each in memory of its own: the cache counts and frees them alone."""
         assert isinstance(self._encode, MeasuredEngine)
         kept: list[torch.Tensor] = []
-        for start in range(0, len(inputs), self._max_rows):
-            chunk = inputs[start : start + self._max_rows]
+        for start in range(0, len(inputs), self._rows.most):
+            chunk = inputs[start : start + self._rows.most]
             vectors = self._encode.encode_rows([composed.input_ids for composed in chunk])
             kept += [_taken(own, composed.kept) for own, composed in zip(vectors, chunk, strict=True)]
         return kept
@@ -66,15 +78,24 @@ class DeviceEmbedder(SegmentEmbedder):
         return joined(parts)
 
 
+@dataclass(frozen=True)
+class DeviceRanker:
+    """The request path in one process, on one device."""
+
+    ranker: SegmentRanker
+    cache: TieredCache
+    engine: MeasuredEngine
+
+
 def open_device_ranker(
     root: Path,
     settings: EngineSettings,
     device_cache_bytes: int,
     host_cache_bytes: int,
-    encoder_rows: int = 64,
+    encoder_rows: int = MOST_ROWS,
     clock: StageClock | None = None,
-) -> tuple[SegmentRanker, TieredCache]:
-    """The ranker of an artefact, or of its parts tokenizer, index and encoder, warmed up; and its cache.
+) -> DeviceRanker:
+    """The ranker of an artefact, or of its parts tokenizer, index and encoder, warmed up.
 
     Raises ArtifactError or ConfigError if they, or the device, are not usable.
     """
@@ -83,11 +104,12 @@ def open_device_ranker(
     clock = clock or StageClock()
     engine = open_engine(root, "fp32", settings)
     assert isinstance(engine, TorchEngine)
+    measured = MeasuredEngine(engine, clock)
     cache = TieredCache(device_cache_bytes, host_cache_bytes, PinnedPlacement(engine.device))
-    embedder = DeviceEmbedder.open(root, cache, MeasuredEngine(engine, clock), encoder_rows)
+    embedder = DeviceEmbedder.open(root, cache, measured, EncoderRows(encoder_rows, mixed_lengths=True))
     scorer = DeviceScorer(embedder.index, embedder.config, str(engine.device))
     scorer.warm_up()
-    return SegmentRanker(embedder, scorer, clock), cache
+    return DeviceRanker(SegmentRanker(embedder, scorer, clock), cache, measured)
 
 
 def _taken(vectors: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tesserank.artifact.bundle import open_segments, open_template
 from tesserank.artifact.layout import Layout
-from tesserank.encoding.batch import Encode, encode_composed
+from tesserank.encoding.batch import BUCKETS, Encode, EncoderRows, encode_composed
 from tesserank.encoding.template import Composed, Template
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.index import ItemIndex, load_index
@@ -70,7 +70,7 @@ class Cache(Protocol):
 
 
 class SegmentEmbedder:
-    """Embeds the segments of users. ``encode`` runs the encoder; ``max_rows`` is the most it takes at once.
+    """Embeds the segments of users. ``encode`` runs the encoder, whose calls ``rows`` describes.
 
     ``embed`` does it at once; ``plan``, ``encode`` and ``finish`` are its three steps, for callers that encode what
     several requests miss together, or aside. All may be called from several threads.
@@ -84,26 +84,26 @@ class SegmentEmbedder:
         tokenize: Callable[[str], list[int]],
         cache: Cache,
         encode: Encode,
-        max_rows: int = 64,
+        rows: EncoderRows = BUCKETS,
     ) -> None:
         self.index = index
         self.config = config
         self._template = template
         self._cache = cache
         self._encode = encode
-        self._max_rows = max_rows
+        self._rows = rows
         self._lookups = {name: ItemLookup(index.spaces[name]) for name in config.history.spaces}
         self._planner = SegmentPlanner(index, config, template, tokenize, self._lookups)
 
     @classmethod
-    def open(cls, root: Path, cache: Cache, encode: Encode, max_rows: int = 64) -> Self:
+    def open(cls, root: Path, cache: Cache, encode: Encode, rows: EncoderRows = BUCKETS) -> Self:
         """The embedder of an artefact, or of its parts tokenizer and index.
 
         Raises ArtifactError or ConfigError if they are not usable.
         """
         index = load_index(Layout(root).index)
         tokenizer = TextTokenizer(Layout(root).tokenizer)
-        return cls(index, open_segments(root, index), open_template(root), tokenizer, cache, encode, max_rows)
+        return cls(index, open_segments(root, index), open_template(root), tokenizer, cache, encode, rows)
 
     def embed(self, contexts: Sequence[UserContext]) -> EmbeddedUsers:
         """Embed the segments of B users, encoding each distinct segment that is not cached once.
@@ -149,7 +149,7 @@ class SegmentEmbedder:
             users.vectors.update({key: found[key] for key in users.missing})
 
     def _encode_composed(self, inputs: Sequence[Composed]) -> Sequence[Any]:
-        return encode_composed(inputs, self._template, self._encode, self._max_rows)
+        return encode_composed(inputs, self._template, self._encode, self._rows)
 
     def finish(self, users: PlannedUsers) -> EmbeddedUsers:
         """The segments of users nothing of whom is missing any more."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+from tesserank.encoding.batching import EncoderCounts
 from tesserank.encoding.cache import CacheCounters
 from tesserank.serving.stages import STAGES, StageClock
 
@@ -61,16 +62,13 @@ class CacheMetrics:
 
 
 class StageMetrics:
-    """``tesserank_stage_{seconds,runs}_total`` by stage, ``tesserank_encoder_tokens_total`` real and padded."""
+    """``tesserank_stage_{seconds,runs}_total`` by stage."""
 
     def __init__(self, pb_utils: Any, model: str, clock: StageClock) -> None:
         self._model = model
         self._clock = clock
         self._seconds = _Family(pb_utils, "tesserank_stage_seconds_total", "Seconds that a stage has taken", True)
         self._runs = _Family(pb_utils, "tesserank_stage_runs_total", "How often a stage has run", True)
-        self._tokens = _Family(
-            pb_utils, "tesserank_encoder_tokens_total", "Tokens sent to the encoder: real, and padded ones too", True
-        )
 
     def update(self) -> None:
         """Bring the metrics up to date."""
@@ -78,8 +76,34 @@ class StageMetrics:
         for stage in STAGES:
             self._seconds.set(reading.seconds[stage], model=self._model, stage=stage)
             self._runs.set(reading.runs[stage], model=self._model, stage=stage)
-        self._tokens.set(reading.real_tokens, model=self._model, tokens="real")
-        self._tokens.set(reading.padded_tokens, model=self._model, tokens="padded")
+
+
+class EncoderMetrics:
+    """``tesserank_encoder_{batches,rows}_total``, and ``tesserank_encoder_tokens_total`` real and padded."""
+
+    def __init__(self, pb_utils: Any, model: str, read: Callable[[], EncoderCounts]) -> None:
+        self._model = model
+        self._read = read
+        self._batches = _Family(pb_utils, "tesserank_encoder_batches_total", "Batches that the encoder has run", True)
+        self._rows = _Family(pb_utils, "tesserank_encoder_rows_total", "Segments that the encoder has run", True)
+        self._tokens = _Family(
+            pb_utils, "tesserank_encoder_tokens_total", "Tokens that the encoder has run: real, and with padding", True
+        )
+
+    def update(self) -> None:
+        """Bring the metrics up to date."""
+        counts = self._read()
+        self._batches.set(counts.batches, model=self._model)
+        self._rows.set(counts.rows, model=self._model)
+        self._tokens.set(counts.real_tokens, model=self._model, tokens="real")
+        self._tokens.set(counts.padded_tokens, model=self._model, tokens="padded")
+
+
+class Updated(Protocol):
+    """Metrics that are brought up to date now and then."""
+
+    def update(self) -> None:
+        """Bring them up to date."""
 
 
 class Publisher:
@@ -88,7 +112,7 @@ class Publisher:
     Not in the request's own time: each change of a metric crosses to the server's process and back (0.07 ms).
     """
 
-    def __init__(self, metrics: Sequence[CacheMetrics | StageMetrics], interval_s: float = 0.25) -> None:
+    def __init__(self, metrics: Sequence[Updated], interval_s: float = 0.25) -> None:
         self._metrics = metrics
         self._interval_s = interval_s
         self._closed = threading.Event()

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tesserank.artifact.layout import Layout
-from tesserank.encoding.batch import Encode
+from tesserank.encoding.batch import BUCKETS, Encode, EncoderRows
 from tesserank.encoding.cache import SegmentCache
 from tesserank.encoding.providers import AUTO, CPU
 from tesserank.errors import ConfigError
@@ -62,7 +62,7 @@ class SegmentRanker:
         root: Path,
         cache: SegmentCache,
         encode: Encode,
-        encoder_rows: int = 64,
+        encoder_rows: EncoderRows = BUCKETS,
         maxsim_threads: int = 1,
         clock: StageClock | None = None,
         device: str = CPU,

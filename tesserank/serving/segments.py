@@ -27,6 +27,8 @@ class SpaceTokens:
     token_weights: NDArray[np.float32]  # [Q] above 0; those of a unit add up to 1
     starts: NDArray[np.int64]  # [G] first token of each unit
     unit_segment: NDArray[np.int64]  # [G] which of `segments` (0..S-1) a unit belongs to, non-decreasing
+    # Which of the tokens that `weighted` was given are here; None: all of them, or it is not known (from the wire).
+    heard: NDArray[np.bool_] | None = None
 
     @staticmethod
     def weighted(
@@ -43,10 +45,10 @@ class SpaceTokens:
         """
         shares = normalise_weights(weights, starts)
         heard = shares > 0
-        if not heard.all():
-            starts = (np.cumsum(heard) - heard)[starts]
-            tokens, shares = tokens[heard], shares[heard]
-        return SpaceTokens(segments, tokens, shares, starts, unit_segment)
+        if heard.all():
+            return SpaceTokens(segments, tokens, shares, starts, unit_segment)
+        starts = (np.cumsum(heard) - heard)[starts]
+        return SpaceTokens(segments, tokens[heard], shares[heard], starts, unit_segment, heard)
 
     @property
     def units(self) -> NDArray[np.int64]:

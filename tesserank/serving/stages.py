@@ -1,4 +1,4 @@
-"""How long each stage of answering takes, and what the encoder is given."""
+"""How long each stage of answering takes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,10 @@ STAGES = (UNPACK, TOKENISE, WAIT, ENCODE, GATHER, PROPOSE, MAXSIM, AGGREGATE, PA
 
 @dataclass(frozen=True)
 class Reading:
-    """Totals since the start: seconds and runs by stage, tokens the encoder was asked for and with their padding."""
+    """Totals since the start, by stage."""
 
     seconds: Mapping[str, float]
     runs: Mapping[str, int]
-    real_tokens: int
-    padded_tokens: int
 
 
 class StageClock:
@@ -41,7 +39,6 @@ class StageClock:
     def __init__(self) -> None:
         self._seconds = dict.fromkeys(STAGES, 0.0)
         self._runs = dict.fromkeys(STAGES, 0)
-        self._real_tokens = self._padded_tokens = 0
         self._lock = threading.Lock()
 
     @contextmanager
@@ -58,23 +55,15 @@ class StageClock:
             self._runs[stage] += 1
 
     def measured_encoder(self, encode: Encode) -> Encode:
-        """The encoder, each call of which is a run of its stage, and whose tokens are counted."""
+        """The encoder, each call of which is a run of its stage."""
 
         def call(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
             with self.measure(ENCODE):
-                vectors = encode(input_ids, attention_mask)
-            self.count_tokens(int(attention_mask.sum()), attention_mask.size)
-            return vectors
+                return encode(input_ids, attention_mask)
 
         return call
-
-    def count_tokens(self, real: int, padded: int) -> None:
-        """Count tokens that the encoder was given, and those with their padding."""
-        with self._lock:
-            self._real_tokens += real
-            self._padded_tokens += padded
 
     def reading(self) -> Reading:
         """The totals so far, consistent."""
         with self._lock:
-            return Reading(dict(self._seconds), dict(self._runs), self._real_tokens, self._padded_tokens)
+            return Reading(dict(self._seconds), dict(self._runs))

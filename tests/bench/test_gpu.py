@@ -15,13 +15,13 @@ import torch
 os.environ.setdefault("TRITON_INTERPRET", "1")  # before the kernels are imported; see tests/gpu/conftest.py
 
 from tesserank.errors import ConfigError
-from tesserank_bench.conditions import PACKAGES
 from tesserank_bench.errors import BenchmarkError
 from tesserank_bench.gpu import ceilings, command, contestants, plan, run, suite, timing
 from tesserank_bench.gpu.contestants import ANSWER, KERNEL, LOOP
 from tesserank_bench.gpu.material import Material
 from tesserank_bench.gpu.plan import FULL, QUICK, Shape
 from tesserank_bench.gpu.verdicts import verdicts
+from tesserank_evaluation.conditions import PACKAGES
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: make gpu-check measures it")
 CPU = torch.device("cpu")

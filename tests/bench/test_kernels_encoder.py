@@ -1,13 +1,12 @@
-"""Padding, rates and comparisons of the encoder's part of ``tesserank bench kernels``."""
+"""Rates and comparisons of the encoder's part of ``tesserank bench kernels``."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from tesserank.encoding.template import Template, length_bucket
+from tesserank.encoding.template import Template
 from tesserank_bench.kernels.catalogue import Texts
-from tesserank_bench.kernels.encoder import compared, padding, rates, users_of
+from tesserank_bench.kernels.encoder import compared, rates, users_of
 
 TEMPLATE = Template(prefix=(1,), separator=(2,), suffix=(2,), pad=0, max_tokens=128)
 
@@ -16,17 +15,6 @@ def texts(*lengths: int) -> Texts:
     """Texts of these many tokens, two special ones included."""
     composed = tuple(TEMPLATE.compose([range(5, 5 + length - 2)]) for length in lengths)
     return Texts(tuple(str(length) for length in lengths), composed)
-
-
-def test_padding_is_what_the_pipeline_pads() -> None:
-    lengths = (3, 7, 30, 34, 100, 34, 12)  # a user of five texts and one of two
-    found = padding(texts(*lengths), TEMPLATE)
-    buckets = [length_bucket(length, TEMPLATE.max_tokens) for length in lengths]
-    assert found["real_tokens"] == sum(lengths)
-    assert found["padded_tokens"] == sum(buckets)
-    assert found["waste"] == pytest.approx((sum(buckets) - sum(lengths)) / sum(buckets), abs=1e-4)
-    assert found["users"] == 2
-    assert found["calls"] == len(set(buckets[:5])) + len(set(buckets[5:]))
 
 
 def test_users_have_five_segments_each() -> None:

@@ -45,6 +45,7 @@ TINY = replace(
     history_lengths=(20, 2_000),
     history_repeats=2,
     reference_users=2,
+    every_server=True,
 )
 
 
@@ -110,7 +111,7 @@ def test_every_path_is_timed_as_often_as_planned(result: dict[str, Any]) -> None
 
 def test_stages_add_up_and_the_encoder_works_only_where_something_is_new(result: dict[str, Any]) -> None:
     for entry in result["stages"]:
-        parts = {name for name in entry if name.endswith("_ms")} - {"request_ms", "encode_compute_ms"}
+        parts = {name for name in entry if name.endswith("_ms")} - {"request_ms"}
         assert sum(entry[name] for name in parts) == pytest.approx(entry["request_ms"], abs=0.02)
         assert (entry["encode_ms"] > 0) == (MISSES[entry["path"]] > 0)
         assert entry["maxsim_ms"] > 0
@@ -142,7 +143,7 @@ def test_loads_are_as_cached_as_they_claim(result: dict[str, Any]) -> None:
         assert 0 < entry["busiest_caller_process"] <= 1.2
     assert result["cache"]["off"]["cached_share"] == 0
     assert result["cache"]["cached"]["cached_share"] == pytest.approx(0.9, abs=0.05)
-    assert 0 < result["padding"]["waste"] < 1
+    assert result["padding"]["waste"] == 0, "int8 runs rows one by one, without padding"
     assert result["padding"]["real_tokens"] > 8 * 3 * 4
 
 

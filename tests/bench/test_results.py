@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tesserank_bench.conditions import Machine
 from tesserank_bench.results import QUICK_RESULTS, RESULTS, deliver, result_path, save
+from tesserank_evaluation.conditions import Machine
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from tesserank.commands import recommend
-from tesserank_client import Recommendations
+from tesserank.commands._request import AskedUser, asked_user
+from tesserank.errors import ConfigError
+from tesserank_client import Event, Recommendations
 from tesserank_client._result import decode_recommend
 
 
@@ -134,3 +136,43 @@ def test_a_server_that_does_not_answer_exits_with_3(silent_url: str, capsys: pyt
     arguments = ["--text", "shoes", "--named-text", "profile", "runner", "--url", silent_url, "--timeout", "0.2"]
     assert recommend.run(parse(*arguments)) == 3
     assert f"error: no answer from grpc://{silent_url} within 0.2 s" in capsys.readouterr().err
+
+
+def test_a_user_in_a_file_is_sent_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "user.json"
+    path.write_text(
+        json.dumps(
+            {"item_ids": ["a", "b"], "timestamps": [5, 6], "kinds": ["view", "buy"], "texts": {"q": "tea"}, "age": 7}
+        )
+    )
+    user = asked_user(parse("--user", str(path), "--text", "cup"))
+    assert user == AskedUser(["a", "b"], [5, 6], ["view", "buy"], None, [("", "cup"), ("q", "tea")])
+    assert "not used: age; used are item_ids, timestamps" in capsys.readouterr().err
+    assert recommend._events(user) == [Event("a", 5, "view"), Event("b", 6, "buy")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        ("{", "cannot be read"),
+        ("[]", "an object is needed, found list"),
+        ('{"item_ids": "a"}', "item_ids must be a list of str, not 'a'"),
+        ('{"item_ids": ["a"], "timestamps": [1.5]}', r"timestamps must be a list of int, not \[1.5\]"),
+        ('{"item_ids": ["a"], "weights": [true]}', "weights must be a list of int or float"),
+        ('{"item_ids": ["a"], "kinds": []}', "0 kinds but 1 item_ids"),
+        ('{"texts": ["tea"]}', "texts must be an object of strings by name"),
+    ],
+)
+def test_a_file_that_holds_no_user_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "user.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=f"--user {path}: .*{message}"):
+        asked_user(parse("--user", str(path)))
+
+
+def test_a_history_and_a_file_are_not_mixed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("--user", "user.json", "--history", "a")
+    assert "not allowed with argument" in capsys.readouterr().err

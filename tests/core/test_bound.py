@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -16,10 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from tesserank.encoding.bound import BoundEngine, ProfiledEngine
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.providers import profiles
+from tesserank.encoding.template import length_bucket, row_bucket
 from tesserank.errors import InvalidArgumentError
-from tests.core.tiny_graph import IDS, MASK, TABLE, write_graph
+from tests.core.tiny_graph import TABLE, write_graph
 
 INPUTS = ("INPUT_IDS", "ATTENTION_MASK")
+MOST = 12  # tokens of a row
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bound(graph: Path) -> BoundEngine:
     session = ort.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
-    return BoundEngine(session, ("cpu", 0), cuda_graphs=True)
+    return BoundEngine(session, ("cpu", 0), MOST, cuda_graphs=True)
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +60,26 @@ def test_one_number_a_row_is_bound_as_well(tmp_path: Path) -> None:
     opset = [helper.make_opsetid("", 18)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "sum.onnx")
     session = ort.InferenceSession(str(tmp_path / "sum.onnx"), providers=["CPUExecutionProvider"])
-    found = BoundEngine(session, ("cpu", 0))(np.array([[1, 2], [3, 4], [5, 6]]), np.array([[1, 1], [1, 0], [1, 1]]))
+    found = BoundEngine(session, ("cpu", 0), MOST)(
+        np.array([[1, 2], [3, 4], [5, 6]]), np.array([[1, 1], [1, 0], [1, 1]])
+    )
     assert found.tolist() == [3, 3, 11]
 
 
-def test_the_output_can_be_had_where_it_is(bound: BoundEngine, plain: OnnxEngine) -> None:
-    there = torch.from_dlpack(bound.on_device(IDS, MASK))
-    assert there.shape == (2, 2, 3)
-    np.testing.assert_array_equal(there.numpy(), plain(IDS, MASK))
-    bound(IDS[::-1], MASK[::-1])
-    np.testing.assert_array_equal(there.numpy(), plain(IDS[::-1], MASK[::-1]), "the same memory: nothing was copied")
+def test_rows_that_are_too_long_are_refused(bound: BoundEngine) -> None:
+    ones = np.ones((1, MOST + 1), dtype=np.int64)
+    with pytest.raises(InvalidArgumentError, match=f"rows of {MOST + 1} tokens, the encoder takes {MOST} at most"):
+        bound(ones, ones)
+
+
+def test_few_shapes_are_bound(bound: BoundEngine) -> None:
+    for rows in range(1, 9):
+        for length in range(1, MOST + 1):
+            ones = np.ones((rows, length), dtype=np.int64)
+            assert bound(ones, ones).shape == (rows, length, 3)
+    shapes = {(row_bucket(rows), length_bucket(length, MOST)) for rows in range(1, 9) for length in range(1, MOST + 1)}
+    assert shapes <= set(bound._bindings)
+    assert len(bound._bindings) <= 5 * 4, "rows 1, 2, 4, 8, 16, and lengths 6, 8, 10, 12"
 
 
 def test_each_profile_has_its_engine(bound: BoundEngine) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from tesserank.encoding.engine import OnnxEngine
+from tesserank.encoding.template import row_lengths
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.errors import ArtifactError
 from tests.core.tiny_graph import IDS, MASK, TABLE, write_graph
@@ -28,10 +29,30 @@ def test_a_batch_runs_as_one(graph: Path) -> None:
 def test_int8_runs_row_by_row_so_that_neighbours_do_not_matter(graph: Path) -> None:
     engine = OnnxEngine.for_precision(graph, "int8", threads=1)
     together = engine(IDS, MASK)
-    np.testing.assert_array_equal(together, TABLE[IDS] - np.array([2, 9])[:, None, None] * MASK[:, :, None])
+    rows = TABLE[IDS] - np.array([2, 9])[:, None, None]
+    np.testing.assert_array_equal(together, rows * MASK[:, :, None])
     np.testing.assert_array_equal(together[:1], engine(IDS[:1], MASK[:1]))
     batched = OnnxEngine.for_precision(graph, "fp32", threads=1)(IDS, MASK)
     assert not np.array_equal(batched, together), "the graph must tell the two apart"
+
+
+def test_int8_leaves_padding_out_since_it_would_count_as_a_neighbour(graph: Path) -> None:
+    engine = OnnxEngine.for_precision(graph, "int8", threads=1)
+    ids, mask = np.array([[1, 2, 9, 9]]), np.array([[1, 1, 0, 0]])
+    padded = engine(ids, mask)
+    np.testing.assert_array_equal(padded[:, :2], engine(ids[:, :2], mask[:, :2]))
+    np.testing.assert_array_equal(padded[:, 2:], np.zeros((1, 2, 3)))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_one_thread_gives_what_all_of_them_give(graph: Path, precision: str) -> None:
+    engine = OnnxEngine.for_precision(graph, precision, threads=3)
+    np.testing.assert_array_equal(engine.on_this_thread(IDS, MASK), engine(IDS, MASK))
+
+
+def test_the_length_of_a_row_is_what_is_left_without_the_padding_behind_it() -> None:
+    mask = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0]])
+    assert row_lengths(mask).tolist() == [2, 3, 4, 1]
 
 
 def test_rows_that_run_at_once_come_back_in_their_order(graph: Path) -> None:

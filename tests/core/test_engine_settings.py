@@ -109,7 +109,7 @@ def test_an_export_is_served_as_its_precision_demands(artifact: Layout) -> None:
     on_cpu = EngineSettings(onnx=ProviderSettings(CPU))
     whole = TABLE[IDS] - 9 * MASK[:, :, None]
     np.testing.assert_array_equal(open_engine(artifact.root, "fp32", on_cpu)(IDS, MASK), whole)
-    alone = TABLE[IDS] - np.array([2, 9])[:, None, None] * MASK[:, :, None]
+    alone = (TABLE[IDS] - np.array([2, 9])[:, None, None]) * MASK[:, :, None]
     np.testing.assert_array_equal(open_engine(artifact.root, "int8", on_cpu)(IDS, MASK), alone)
 
 

@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from tesserank.encoding.cache import CacheCounters
-from tesserank.serving.metrics import CacheMetrics, Publisher, StageMetrics
+from tesserank.serving.encoder import EncoderCounts
+from tesserank.serving.metrics import CacheMetrics, EncoderMetrics, Publisher, StageMetrics
 from tesserank.serving.stages import STAGES, StageClock
 from tests.core.test_workers import until
 
@@ -60,7 +61,7 @@ def test_cache_counters_grow_by_what_was_counted_and_gauges_follow() -> None:
             assert triton.value("tesserank_cache_bytes") == reading.bytes
 
 
-def test_stages_and_tokens_are_series_of_their_own() -> None:
+def test_stages_are_series_of_their_own() -> None:
     triton, clock = PbUtils(), StageClock()
     metrics = StageMetrics(triton, "m", clock)
     metrics.update()
@@ -71,8 +72,17 @@ def test_stages_and_tokens_are_series_of_their_own() -> None:
     assert triton.value("tesserank_stage_seconds_total", stage="maxsim") == 0.75
     assert triton.value("tesserank_stage_runs_total", stage="maxsim") == 2
     assert triton.value("tesserank_stage_runs_total", stage="encode") == 0
-    assert triton.value("tesserank_encoder_tokens_total", tokens="real") == 0
-    assert triton.value("tesserank_encoder_tokens_total", tokens="padded") == 0
+
+
+def test_the_encoders_counts_are_series_of_their_own() -> None:
+    triton, counts = PbUtils(), EncoderCounts()
+    metrics = EncoderMetrics(triton, "m", lambda: counts)
+    for counts in (EncoderCounts(1, 2, 30, 40), EncoderCounts(3, 9, 100, 111)):
+        metrics.update()
+        assert triton.value("tesserank_encoder_batches_total") == counts.batches
+        assert triton.value("tesserank_encoder_rows_total") == counts.rows
+        assert triton.value("tesserank_encoder_tokens_total", tokens="real") == counts.real_tokens
+        assert triton.value("tesserank_encoder_tokens_total", tokens="padded") == counts.padded_tokens
 
 
 class Updates:

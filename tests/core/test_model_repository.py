@@ -141,7 +141,11 @@ def test_what_is_on_a_gpu_with_torch_is_all_there_together() -> None:
         assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
         assert config.parameters["device"].string_value == "auto"
         plain = parse(REPOSITORY / model / "config.pbtxt")
-        assert set(plain.parameters) - set(config.parameters) <= {"encoder_threads", "execution_provider"}, model
+        assert set(plain.parameters) - set(config.parameters) <= {
+            "encoder_threads",
+            "encoder_lengths",
+            "execution_provider",
+        }, model
     assert variants["segmented_maxsim"].parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value == "no"
 
 

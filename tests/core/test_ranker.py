@@ -122,12 +122,10 @@ def test_every_stage_is_counted_as_often_as_it_ran() -> None:
     # The encoder is called twice: the texts have buckets of 6 and 8, and the third is the first again.
     assert first.runs == dict.fromkeys(STAGES, 1) | {"encode": 2, "propose": 2, "maxsim": 2, "aggregate": 2}
     assert all(seconds > 0 for seconds in first.seconds.values())
-    assert (first.real_tokens, first.padded_tokens) == (4 + 7, 6 + 8)
     ranker.answer(ARRAYS)
     second = clock.reading()
     grown = {stage: second.runs[stage] - first.runs[stage] for stage in STAGES}
     assert grown == first.runs | {"wait": 0, "encode": 0}, "hot"
-    assert second.padded_tokens == first.padded_tokens
 
 
 def test_a_stage_that_fails_is_not_counted() -> None:

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tesserank.encoding.batch import encode_composed
+from tesserank.encoding.batch import EncoderRows, encode_composed
 from tesserank.encoding.template import LENGTH_BUCKETS, Composed, Template, length_bucket, pad_rows
 
 TEMPLATE = Template(prefix=(101, 7), separator=(102,), suffix=(103,), pad=0, max_tokens=40)
@@ -108,7 +108,7 @@ class EchoEncoder:
 @given(st.lists(st.lists(st.integers(200, 299), min_size=1, max_size=36), max_size=20), st.integers(1, 5))
 def test_vectors_come_back_in_the_order_of_the_inputs(texts: list[list[int]], max_rows: int) -> None:
     encode, inputs = EchoEncoder(), [TEMPLATE.compose([text]) for text in texts]
-    vectors = encode_composed(inputs, TEMPLATE, encode, max_rows)
+    vectors = encode_composed(inputs, TEMPLATE, encode, EncoderRows(max_rows))
     assert [matrix[:, 0].tolist() for matrix in vectors] == texts
     assert sum(rows for rows, _ in encode.shapes) == len(texts)
     assert all(rows <= max_rows for rows, _ in encode.shapes)
@@ -118,14 +118,32 @@ def test_vectors_come_back_in_the_order_of_the_inputs(texts: list[list[int]], ma
     }
 
 
+@given(st.lists(st.lists(st.integers(200, 299), min_size=1, max_size=36), max_size=20), st.integers(1, 5))
+def test_an_encoder_of_mixed_lengths_is_called_as_little_as_rows_and_padding_allow(
+    texts: list[list[int]], max_rows: int
+) -> None:
+    encode, inputs = EchoEncoder(), [TEMPLATE.compose([text]) for text in texts]
+    vectors = encode_composed(inputs, TEMPLATE, encode, EncoderRows(max_rows, mixed_lengths=True))
+    assert [matrix[:, 0].tolist() for matrix in vectors] == texts
+    lengths = sorted(len(composed.input_ids) for composed in inputs)
+    for rows, longest in encode.shapes:
+        call, lengths = lengths[:rows], lengths[rows:]
+        assert rows <= max_rows
+        assert longest == call[-1], "in order of length, no longer than the longest"
+        assert sum(call) >= rows * longest / 2, "at most half of a call is padding"
+        if lengths and rows < max_rows:
+            assert sum(call) + lengths[0] < (rows + 1) * lengths[0] / 2, "the next would have fitted"
+    assert not lengths
+
+
 def test_without_inputs_the_encoder_is_not_called() -> None:
     encode = EchoEncoder()
-    assert encode_composed([], TEMPLATE, encode, 4) == []
+    assert encode_composed([], TEMPLATE, encode) == []
     assert encode.shapes == []
 
 
 def test_vectors_own_their_memory_so_that_a_cached_one_does_not_keep_its_batch() -> None:
     inputs: list[Composed] = [TEMPLATE.compose([[201, 202]]), TEMPLATE.compose([[203]])]
-    for vectors in encode_composed(inputs, TEMPLATE, EchoEncoder(), 4):
+    for vectors in encode_composed(inputs, TEMPLATE, EchoEncoder()):
         owner = vectors if vectors.base is None else vectors.base
         assert owner.nbytes == vectors.nbytes

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tesserank.encoding.batch import EncoderRows
 from tesserank.encoding.cache import SegmentCache
 from tesserank.encoding.template import Template
 from tesserank.index import Categories, ItemIndex, Space
@@ -25,6 +26,7 @@ TEMPLATE = Template(prefix=(1,), separator=(2,), suffix=(3,), pad=0, max_tokens=
 ENCODER_ID = "encoder-1"
 TEXTLESS = "i10"  # an item without text: no tokens, one zero vector
 UNSEEN = "i11"  # an item without events: one zero vector in the collaborative space
+UP_TO_4 = EncoderRows(4)
 ITEMS = tuple(f"i{row}" for row in range(12))
 
 
@@ -120,7 +122,8 @@ def make_embedder(
     encoder: CountingEncoder,
     index: ItemIndex | None = None,
     cache: SegmentCache | None = None,
+    rows: EncoderRows = UP_TO_4,
 ) -> SegmentEmbedder:
     """An embedder with a cache of its own, if none is given."""
     cache = SegmentCache(1 << 20) if cache is None else cache
-    return SegmentEmbedder(index or make_index(), config, TEMPLATE, tokenize, cache, encoder, max_rows=4)
+    return SegmentEmbedder(index or make_index(), config, TEMPLATE, tokenize, cache, encoder, rows)

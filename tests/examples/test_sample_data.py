@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -50,7 +51,7 @@ def segments(scenario: str) -> SegmentsConfig:
 
 
 def bytes_of(paths: SamplePaths) -> list[bytes]:
-    return [path.read_bytes() for path in (paths.items, paths.events, paths.showcase)]
+    return [path.read_bytes() for path in (paths.items, paths.events, paths.showcase, paths.tastes)]
 
 
 def test_equal_seeds_give_equal_bytes_in_another_process_too(
@@ -59,7 +60,7 @@ def test_equal_seeds_give_equal_bytes_in_another_process_too(
     command = [sys.executable, "-m", "examples.sample_data", "--scenario", scenario, "--out", str(tmp_path / "again")]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     again = SamplePaths.within(tmp_path / "again")
-    assert printed == [str(again.items), str(again.events), str(again.showcase)]
+    assert printed == [str(again.items), str(again.events), str(again.showcase), str(again.tastes)]
     assert bytes_of(again) == bytes_of(sample)
     assert all(a != b for a, b in zip(bytes_of(sample), bytes_of(write_sample(scenario, tmp_path, 1)), strict=True))
 
@@ -68,7 +69,12 @@ def test_writing_again_replaces_the_files_and_leaves_nothing_beside_them(scenari
     first = bytes_of(write_sample(scenario, tmp_path, seed=0))
     write_sample(scenario, tmp_path, seed=1)
     assert bytes_of(write_sample(scenario, tmp_path, seed=0)) == first
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["events.csv.gz", "items.jsonl.gz", "showcase.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "events.csv.gz",
+        "items.jsonl.gz",
+        "showcase.json",
+        "tastes.json",
+    ]
 
 
 def test_items_and_texts_are_unique(sample: SamplePaths, catalog: Catalog, topics: list[str]) -> None:
@@ -89,6 +95,18 @@ def test_users_mostly_meet_items_of_one_to_three_topics(events: Events, topics: 
         shares.append(sum(count for _, count in top) / len(history))
     # One event in eight is noise; by luck alone the three largest of twelve topics would hold about half.
     assert np.mean(shares) > 0.85
+
+
+def test_the_tastes_of_users_are_those_that_their_events_show(
+    sample: SamplePaths, events: Events, topics: list[str]
+) -> None:
+    tastes = json.loads(sample.tastes.read_text())
+    assert list(tastes) == list(events.users)
+    shares = []
+    for user, history in zip(events.users, events.histories(), strict=True):
+        assert 1 <= len(tastes[user]) == len(set(tastes[user])) <= 3
+        shares.append(np.mean([topics[item] in tastes[user] for item in history]))
+    assert 0.85 < np.mean(shares) < 0.95  # all but the noise, one event in eight, of which few are of a taste by luck
 
 
 def test_the_planted_tastes_are_found_again_from_the_log_alone(

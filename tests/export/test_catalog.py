@@ -185,7 +185,7 @@ def test_bad_csv_is_named_with_its_line(tmp_path: Path, content: str, expected: 
 
 
 def test_an_unknown_format_names_those_that_are_read(tmp_path: Path) -> None:
-    assert message_of(tmp_path / "items.xlsx").endswith(".jsonl, .jsonl.gz, .csv, .csv.gz, .parquet")
+    assert message_of(tmp_path / "items.xlsx").endswith(".jsonl, .jsonl.gz, .csv, .csv.gz, .tsv, .tsv.gz, .parquet")
 
 
 def test_a_file_that_is_absent_a_folder_or_damaged_says_so(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from tesserank.encoding.batch import encode_composed
+from tesserank.encoding.batch import EncoderRows, encode_composed
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.template import Composed
 from tesserank.encoding.tokenizer import TextTokenizer
@@ -58,7 +58,7 @@ def original(checkpoint: Checkpoint, projection: Projection, inputs: list[Compos
 
 def run_graph(path: Path, checkpoint: Checkpoint, inputs: list[Composed], precision: str = "fp32") -> Vectors:
     engine = OnnxEngine.for_precision(path, precision, threads=1)
-    return encode_composed(inputs, checkpoint.template(), engine, max_rows=8)
+    return encode_composed(inputs, checkpoint.template(), engine, EncoderRows(8))
 
 
 def with_initializer(path: Path, name: str, value: NDArray[np.float32]) -> Path:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tesserank.artifact.bundle import open_template
 from tesserank.artifact.layout import Layout
-from tesserank.encoding.batch import encode_composed
+from tesserank.encoding.batch import EncoderRows, encode_composed
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.index import Space, load_index
@@ -135,7 +135,7 @@ def test_the_index_holds_what_the_encoder_says_within_half_a_step(exported: Expo
     steps = space.items.arrays()["scale"]
     filled = [row for row, item in enumerate(ids) if item]
     encoder = OnnxEngine(layout.encoder("fp32"), threads=1)
-    encoded = encode_composed([template.compose([ids[row]]) for row in filled], template, encoder, max_rows=5)
+    encoded = encode_composed([template.compose([ids[row]]) for row in filled], template, encoder, EncoderRows(5))
     for row, vectors in zip(filled, encoded, strict=True):
         # Half a step of int8, and before it half a unit in float16's last place: 2**-12 for components in [0.5, 1].
         assert (np.abs(space.items.item(row) - vectors) <= steps / 2 + 2**-12 + 1e-6).all()

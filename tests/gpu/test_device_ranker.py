@@ -18,13 +18,13 @@ pytest.importorskip("tokenizers", reason="the request path tokenises")
 
 from tesserank import protocol
 from tesserank.artifact.layout import Layout
+from tesserank.encoding.batching import EncoderCounts
 from tesserank.encoding.cache import SegmentCache
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.engines import EngineSettings
-from tesserank.encoding.tiers import TieredCache
 from tesserank.errors import ConfigError, InvalidArgumentError
 from tesserank.serving.backend import inputs_of, open_ranker
-from tesserank.serving.device_embedder import open_device_ranker
+from tesserank.serving.device_embedder import DeviceRanker, open_device_ranker
 from tesserank.serving.device_scorer import DeviceScorer
 from tesserank.serving.device_tokens import joined
 from tesserank.serving.embedder import SegmentEmbedder
@@ -73,9 +73,7 @@ def arrays(*requests: Request) -> Arrays:
     return {tensor.name: array for tensor, array in encode_recommend([check(request) for request in requests]).inputs}
 
 
-def on_device(
-    artifact: Path, near: int, far: int, clock: StageClock | None = None
-) -> tuple[SegmentRanker, TieredCache]:
+def on_device(artifact: Path, near: int, far: int, clock: StageClock | None = None) -> DeviceRanker:
     """In float32 where that can be had with packed rows, to be compared with the exported graph."""
     settings = EngineSettings("torch", DEVICE, torch_dtype="float32" if DEVICE == "cpu" else "float16")
     return open_device_ranker(artifact, settings, near, far, encoder_rows=3, clock=clock)
@@ -96,11 +94,11 @@ def through_the_cpu(artifact: Path) -> SegmentRanker:
 def test_answers_are_those_of_the_cpu_cold_and_hot(
     near: int, far: int, artifact: Path, through_the_cpu: SegmentRanker
 ) -> None:
-    ranker, cache = on_device(artifact, near, far)
+    opened = on_device(artifact, near, far)
     misses = {0: 0, 1: 0}
     for turn in misses:
         for request in REQUESTS:
-            ours, theirs = ranker.answer(arrays(request)), through_the_cpu.answer(arrays(request))
+            ours, theirs = opened.ranker.answer(arrays(request)), through_the_cpu.answer(arrays(request))
             np.testing.assert_array_equal(ours[protocol.SEGMENT_LABELS.name], theirs[protocol.SEGMENT_LABELS.name])
             # Places may be swapped where scores are all but equal, so that scores are compared by place.
             np.testing.assert_allclose(ours[protocol.SCORES.name], theirs[protocol.SCORES.name], rtol=TOLERANCE)
@@ -109,25 +107,27 @@ def test_answers_are_those_of_the_cpu_cold_and_hot(
             misses[turn] += int(ours[protocol.CACHE_MISSES.name][0, 0])
     assert misses[0] > 0
     assert bool(misses[1]) == (near + far == 0), "the second time all is cached, if there is a cache"
-    assert all(size <= most for size, most in zip(cache.bytes_by_tier(), (near, far), strict=True))
+    assert all(size <= most for size, most in zip(opened.cache.bytes_by_tier(), (near, far), strict=True))
 
 
 def test_users_of_a_request_share_what_is_encoded(artifact: Path) -> None:
     clock = StageClock()
-    ranker, cache = on_device(artifact, 1 << 20, 0, clock)
-    answer = ranker.answer(arrays(REQUESTS[0], REQUESTS[0]))
+    opened = on_device(artifact, 1 << 20, 0, clock)
+    answer = opened.ranker.answer(arrays(REQUESTS[0], REQUESTS[0]))
     np.testing.assert_array_equal(*answer[protocol.SCORES.name])
-    assert cache.counters().entries == 1
+    assert opened.cache.counters().entries == 1
     assert clock.reading().runs[ENCODE] == 1
-    assert clock.reading().real_tokens == clock.reading().padded_tokens == 4  # red soap, and a special token around
+    assert opened.engine.counts() == EncoderCounts(batches=1, rows=1, real_tokens=4, padded_tokens=4), (
+        "red soap, and a special token around"
+    )
 
 
 def test_cached_vectors_own_their_memory(artifact: Path) -> None:
     """A view would keep a whole call's output alive, whatever the cache counts."""
-    ranker, cache = on_device(artifact, 1 << 20, 0)
-    ranker.answer(arrays(*REQUESTS[:2]))
-    for key in list(cache._device._entries):
-        vectors = cache.peek(key)
+    opened = on_device(artifact, 1 << 20, 0)
+    opened.ranker.answer(arrays(*REQUESTS[:2]))
+    for key in list(opened.cache._device._entries):
+        vectors = opened.cache.peek(key)
         assert vectors.untyped_storage().nbytes() == vectors.nbytes
 
 

@@ -65,11 +65,24 @@ def test_arrivals_follow_their_intensity(kind: Kind, counts: list[float]) -> Non
 
 
 def test_a_replay_keeps_the_logs_rhythm_at_the_rate() -> None:
-    stamps = np.array([0.0, 0.0, 60.0, 60.0, 60.0, 120.0])
+    stamps = np.array([0.0, 0.0, 61.0, 61.0, 61.0, 120.0])
     times, compression = replayed_times(stamps, rate=2.0)
-    # two events in second 0 and three in second 60 are spread over it; all in 120 s
+    # two events in second 0 and three in second 61 are spread over it; all in 120 s
     assert compression == pytest.approx(120.0 * 2.0 / 6)
-    assert times * compression == pytest.approx([0, 0.5, 60, 60 + 1 / 3, 60 + 2 / 3, 120])
+    assert times * compression == pytest.approx([0, 0.5, 61, 61 + 1 / 3, 61 + 2 / 3, 120])
+
+
+@given(
+    stamps=st.lists(st.integers(0, 50), min_size=2, max_size=40).filter(lambda ticks: len(set(ticks)) > 1),
+    step=st.sampled_from([1, 60, 86_400]),
+)
+def test_events_of_one_time_are_spread_over_the_logs_step(stamps: list[int], step: int) -> None:
+    ticks = np.sort(stamps)
+    times, compression = replayed_times(ticks * float(step), rate=2.0)
+    assert np.all(np.diff(times) > 0)
+    # within its tick each, whichever the step: a log by the day is no burst at midnight
+    passed = times * compression / step
+    assert np.all((passed > ticks - ticks[0] - 1e-6) & (passed < ticks - ticks[0] + np.gcd.reduce(np.diff(ticks))))
 
 
 def test_a_replay_of_one_event_is_refused() -> None:

@@ -56,6 +56,18 @@ def test_latency_under_a_stall_counts_from_the_intended_time(tmp_path: Path, ite
     assert result["verdicts"]["stability"]["stable"] is False
 
 
+@pytest.mark.parametrize(
+    "mode", [["--rate", "50", "--arrivals", "constant"], ["--users", "20"]], ids=["open", "closed"]
+)
+def test_slow_answers_hold_up_no_quick_one(tmp_path: Path, items_file: Path, mode: list[str]) -> None:
+    # A third takes a second, so that about sixteen of them are on their way at a time, which other requests overtake.
+    with stub("--service-ms", "100", "--slow", "3:1000") as url:
+        _, result = load(url, items_file, tmp_path / "out", *mode, "--duration", "4")
+    figures = result["figures"]["all"]
+    assert 100 <= figures["p50_ms"] < 500, "a second, if quick answers waited for slow ones"
+    assert figures["p90_ms"] >= 1000
+
+
 def test_errors_are_counted_by_type_and_have_no_latency(tmp_path: Path, items_file: Path) -> None:
     with stub("--service-ms", "20", "--fail-every", "10") as url:
         status, result = load(
@@ -108,6 +120,19 @@ def test_what_several_processes_count_is_merged(tmp_path: Path, items_file: Path
     assert len(result["generator"]["cpu_of_processes"]) == 2
     assert result["generator"]["unsent"] == 0
     assert 50 <= figures["p50_ms"] < 75
+
+
+def test_two_runs_send_the_same_requests_however_many_processes_share_them(tmp_path: Path, items_file: Path) -> None:
+    def digests(name: str, *options: str) -> list[str]:
+        log = tmp_path / f"{name}.log"
+        with stub("--log", str(log)) as url:
+            load(url, items_file, tmp_path / name, "--rate", "100", "--duration", "2", *options)
+        return sorted(line.partition(",")[2] for line in log.read_text().split())
+
+    alone = digests("alone")
+    assert len(set(alone)) > 150
+    assert digests("shared", "--processes", "2") == alone
+    assert digests("other", "--seed", "1") != alone
 
 
 def test_a_generator_that_lags_declares_its_run_invalid(tmp_path: Path, items_file: Path) -> None:

@@ -200,15 +200,20 @@ def test_the_servers_figures_are_differences_of_its_counters() -> None:
         "compute_us/m": 1_000_000.0,
         "cache_hits": 130.0,
         "cache_misses": 10.0,
+        "own_rows/e": 60.0,
+        "own_batches/e": 20.0,
+        "requests/e": 30.0,
+        "inferences/e": 60.0,
+        "executions/e": 30.0,
         "tokens/real": 900.0,
         "tokens/padded": 1000.0,
     }
     readings = [Reading(0.0, before, 1.0, 100.0), Reading(2.0, after, 4.0, 150.0), Reading(3.0, after, 4.0, 120.0)]
     assert server_figures(readings) == {
         "stage_ms": {"encode": pytest.approx(10.0)},
-        "queue_ms": {"m": 2.0},
-        "compute_ms": {"m": 10.0},
-        "batch_size": {"m": 4.0},
+        "queue_ms": {"m": 2.0, "e": 0.0},
+        "compute_ms": {"m": 10.0, "e": 0.0},
+        "batch_size": {"m": 4.0, "e": 3.0},
         "cache_hit_ratio": 0.75,
         "padding_waste": 0.1,
         "cpu_cores": 1.5,

@@ -188,6 +188,7 @@ class Offline:
     """The request path in this process: the artefact's own encoder, then late interaction in float64."""
 
     def __init__(self, artifact: Path) -> None:
+        self.artifact = artifact
         manifest = load_manifest(artifact, [])
         layout = Layout(artifact)
         self.index = load_index(layout.index)
@@ -203,8 +204,8 @@ class Offline:
         )
 
     def recommend(self, request: Request) -> OfflineAnswer:
-        segments = self._embedder.embed([_context(request)]).segments
-        ranking = self._scorer.rank(segments, [_options(request)])[0]
+        segments = self._embedder.embed([context_of(request)]).segments
+        ranking = self._scorer.rank(segments, [options_of(request)])[0]
         return OfflineAnswer(
             item_ids=[self.index.item_ids[row] for row in ranking.rows],
             labels=list(segments[0].labels),
@@ -214,7 +215,7 @@ class Offline:
         )
 
 
-def _context(request: Request) -> served_request.UserContext:
+def context_of(request: Request) -> served_request.UserContext:
     events = [event if isinstance(event, Event) else Event(event) for event in request.history]
     stamps = [event.timestamp for event in events if event.timestamp is not None]
     assert isinstance(request.texts, (Mapping, Sequence))
@@ -229,7 +230,7 @@ def _context(request: Request) -> served_request.UserContext:
     )
 
 
-def _options(request: Request) -> served_request.RankingOptions:
+def options_of(request: Request) -> served_request.RankingOptions:
     return served_request.RankingOptions(
         candidates=None if request.candidates is None else [item.encode() for item in request.candidates],
         categories=None if request.categories is None else [name.encode() for name in request.categories],
@@ -259,20 +260,20 @@ class Served:
         urls = self.server.urls
         return urls.grpc if protocol == "grpc" else urls.http.removeprefix("http://")
 
-    def metrics(self, *names: str) -> list[float]:
-        """Values of metrics of segment_ranker's, settled; a name may end in labels, as ``name{stage="encode"}``."""
-        before, values = {}, self._metrics()
+    def metrics(self, *names: str, model: str = "segment_ranker") -> list[float]:
+        """Values of a model's metrics, settled; a name may end in labels, as ``name{stage="encode"}``."""
+        before, values = {}, self._metrics(model)
         while values != before:
             time.sleep(SETTLED_S)
-            before, values = values, self._metrics()
+            before, values = values, self._metrics(model)
         return [values[name] for name in names]
 
-    def _metrics(self) -> dict[str, float]:
+    def _metrics(self, model: str) -> dict[str, float]:
         with urllib.request.urlopen(self.server.urls.metrics, timeout=TIMEOUT_S) as answer:
             page = answer.read().decode()
         values = {}
         for name, labels, value in re.findall(r"^(tesserank_\w+)\{(.*)\} (\S+)$", page, re.MULTILINE):
-            others = [label for label in labels.split(",") if label != 'model="segment_ranker"']
+            others = [label for label in labels.split(",") if label != f'model="{model}"']
             if len(others) < len(labels.split(",")):
                 values[f"{name}{{{','.join(others)}}}" if others else name] = float(value)
         return values

@@ -94,7 +94,7 @@ def assert_same_ranking(
 @pytest.mark.skipif(os.environ.get("TESSERANK_SLOW") != "1", reason="minutes: set TESSERANK_SLOW=1")
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no data set at {DATA}")
 def test_200_users_of_amazon_beauty_get_the_offline_references_top_10() -> None:
-    data = SamplePaths(DATA / "items.jsonl.gz", DATA / "events.csv.gz", DATA / "none.json")
+    data = SamplePaths(DATA / "items.jsonl.gz", DATA / "events.csv.gz", DATA / "none.json", DATA / "none.json")
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="beauty-", dir=CACHE) as directory:
         segments = Path(directory) / "segments.toml"

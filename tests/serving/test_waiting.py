@@ -65,11 +65,17 @@ def test_every_stage_is_timed_on_the_metrics_port(by_item: Served, client: Clien
     runs = [f'tesserank_stage_runs_total{{stage="{stage}"}}' for stage in stages]
     seconds = [f'tesserank_stage_seconds_total{{stage="{stage}"}}' for stage in stages]
     tokens = [f'tesserank_encoder_tokens_total{{tokens="{kind}"}}' for kind in ("real", "padded")]
-    before = by_item.metrics(*runs, *seconds, *tokens)
+    encoder = ["tesserank_encoder_batches_total", "tesserank_encoder_rows_total", *tokens]
+
+    def reading() -> list[float]:
+        return by_item.metrics(*runs, *seconds) + by_item.metrics(*encoder, model="segment_encoder")
+
+    before = reading()
     client.recommend(history=shop.history(71)[-1:], texts=f"{QUERIES[0]} {next(FRESH)}")
     client.recommend(history=shop.history(71)[-1:])
-    after = by_item.metrics(*runs, *seconds, *tokens)
-    grown = dict(zip([*runs, *seconds, *tokens], (b - a for a, b in zip(before, after, strict=True)), strict=True))
+    changes = (b - a for a, b in zip(before, reading(), strict=True))
+    grown = dict(zip([*runs, *seconds, *encoder], changes, strict=True))
     assert [grown[name] for name in runs] == [1 if stage == "encode" else 2 for stage in stages]
     assert all(0 < grown[name] < 5 for name in seconds)
-    assert 5 < grown[tokens[0]] <= grown[tokens[1]] <= 4 / 3 * grown[tokens[0]]
+    assert [grown[name] for name in encoder[:2]] == [1, 1], "one text was new"
+    assert 5 < grown[tokens[0]] == grown[tokens[1]], "a text that runs alone needs no padding"

@@ -23,10 +23,10 @@ from tesserank_bench.catalogue.material import Material
 from tesserank_bench.catalogue.measure import Result, measure
 from tesserank_bench.catalogue.plan import FULL, QUICK, THREADS
 from tesserank_bench.catalogue.verdicts import verdicts
-from tesserank_bench.conditions import Machine
 from tesserank_bench.latency import served
 from tesserank_bench.plots import PICTURES
 from tesserank_bench.results import QUICK_RESULTS, deliver, result_path
+from tesserank_evaluation.conditions import Machine
 
 NAME = "catalogue-cpu"
 WORK = BUILD / "bench" / "catalogue"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tesserank.artifact.bundle import open_segments, open_template
 from tesserank.artifact.layout import Layout
 from tesserank.artifact.manifest import load_manifest
-from tesserank.encoding.batch import encode_composed
+from tesserank.encoding.batch import EncoderRows, encode_composed
 from tesserank.encoding.cache import SegmentCache
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.tokenizer import TextTokenizer
@@ -35,7 +35,7 @@ from tesserank_bench.latency.material import read_texts
 from tesserank_bench.latency.served import Dataset
 
 SHARD_ITEMS = 1024
-_ROWS = 32  # a call of the encoder
+_ROWS = EncoderRows(32)  # a call of the encoder
 MIN_DISTINCT_ITEMS = 3  # of a user's log: a history, and an item that is held out
 FULL_WINDOWS, HISTORIES, WITHOUT_COPIES, TEXTS = KINDS = (
     "full histories",

@@ -15,10 +15,10 @@ from rich.table import Table
 
 from tesserank.errors import ConfigError
 from tesserank.paths import BUILD
-from tesserank_bench.conditions import Machine
 from tesserank_bench.gpu import plan, suite
 from tesserank_bench.gpu.verdicts import verdicts
 from tesserank_bench.results import deliver
+from tesserank_evaluation.conditions import Machine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,6 @@ from tesserank.artifact.manifest import load_manifest
 from tesserank.errors import DataError
 from tesserank.maxsim import jit
 from tesserank.paths import BUILD, CHECKOUT
-from tesserank_bench.conditions import Machine
 from tesserank_bench.index import report
 from tesserank_bench.index.material import Material
 from tesserank_bench.index.measure import measure
@@ -27,6 +26,7 @@ from tesserank_bench.index.verdicts import verdicts
 from tesserank_bench.latency import served
 from tesserank_bench.real_input import choose_users, split_last
 from tesserank_bench.results import QUICK_RESULTS, deliver
+from tesserank_evaluation.conditions import Machine
 
 NAME = "index-cpu"
 WORK = BUILD / "bench" / "index"

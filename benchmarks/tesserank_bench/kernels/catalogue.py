@@ -20,8 +20,6 @@ from tesserank_bench.kernels.plan import BASE
 from tesserank_bench.kernels.task import Task
 from tesserank_bench.latency.material import FreshTexts, Material
 
-ROWS_AT_ONCE = 64
-
 
 @dataclass(frozen=True)
 class Texts:
@@ -73,7 +71,7 @@ class Catalogue:
         # An item without a text has one vector of zeros, which cannot be normalised, as some libraries do.
         known = np.add.reduceat(np.abs(items.vectors).sum(axis=1), items.offsets[:-1]) > 0
         texts = self.segments(users * BASE.segments)
-        vectors = encode_composed(texts.composed, self.template, encode, ROWS_AT_ONCE)
+        vectors = encode_composed(texts.composed, self.template, encode)
         queries = np.stack(vectors).reshape(users, BASE.segments, BASE.tokens, -1)
         return Task(queries, shuffled(items, np.flatnonzero(known), self._rng))
 

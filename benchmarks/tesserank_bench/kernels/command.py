@@ -19,7 +19,6 @@ from rich.console import Console
 
 from tesserank.errors import ConfigError
 from tesserank.paths import BUILD
-from tesserank_bench.conditions import Machine
 from tesserank_bench.kernels import pictures, report
 from tesserank_bench.kernels.plan import FULL, QUICK
 from tesserank_bench.kernels.run import PARTS, Result, Settings, measure
@@ -28,6 +27,7 @@ from tesserank_bench.kernels.workers import PEERS_PYTHON, removed_settings
 from tesserank_bench.latency import served
 from tesserank_bench.plots import PICTURES
 from tesserank_bench.results import QUICK_RESULTS, deliver, result_path
+from tesserank_evaluation.conditions import Machine
 
 NAME = "kernels-cpu"
 WORK = BUILD / "bench" / "kernels"

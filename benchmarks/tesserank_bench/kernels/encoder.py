@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tesserank.encoding.batch import encode_composed
 from tesserank.encoding.template import Composed, Template
 from tesserank_bench.kernels.catalogue import Catalogue, Texts
 from tesserank_bench.kernels.contest import Environments, absent
 from tesserank_bench.kernels.plan import BASE, Plan
-from tesserank_bench.kernels.served_encoder import MAX_ROWS, Load, ServedEncoder
+from tesserank_bench.kernels.served_encoder import Load, ServedEncoder
 from tesserank_bench.kernels.workers import INSTALL_PEERS, Entry, TimedCase, Worker, WorkerError
 from tesserank_bench.latency.rounds import Case, run_rounds
 
@@ -56,9 +55,8 @@ def measure(
     plan: Plan, catalogue: Catalogue, served: Served, peers_python: Path, work: Path, seed: int,
     say: Callable[[str], None], into: Result,
 ) -> None:  # fmt: skip
-    """Fill ``into["encoder"]`` and ``into["padding"]``, an entry for each kind of text."""
+    """Fill ``into["encoder"]``, an entry for each kind of text and contestant."""
     kinds = {SEGMENTS: catalogue.segments(plan.texts), SESSIONS: catalogue.sessions(plan.texts)}
-    into["padding"] = [{"texts": name} | padding(texts, catalogue.template) for name, texts in kinds.items()]
     into["encoder"] = []
     with ExitStack() as stack:
         environments = Environments(peers_python, work, stack)
@@ -175,23 +173,6 @@ def rates(tokens: int, seconds: Sequence[float]) -> Result:
     if not seconds:
         return {}
     return {"tokens_per_s": round(tokens / float(np.median(seconds)), 1)}
-
-
-def padding(texts: Texts, template: Template) -> Result:
-    """What ``encode_composed`` makes of the texts of one user after the other: real tokens, and all that are run."""
-    counts = {"real_tokens": 0, "padded_tokens": 0, "calls": 0}
-
-    def encode(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        counts["real_tokens"] += int(attention_mask.sum())
-        counts["padded_tokens"] += attention_mask.size
-        counts["calls"] += 1
-        return np.zeros((*input_ids.shape, 1), dtype=np.float32)
-
-    users = users_of(texts.composed)
-    for user in users:
-        encode_composed(user, template, encode, MAX_ROWS)
-    waste = (counts["padded_tokens"] - counts["real_tokens"]) / counts["padded_tokens"]
-    return counts | {"users": len(users), "waste": round(waste, 4)}
 
 
 def efficiency(entries: Sequence[Mapping[str, Any]], texts: str) -> float | None:

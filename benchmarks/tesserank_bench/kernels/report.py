@@ -23,7 +23,6 @@ def show(console: Console, result: Result) -> None:
         ("maxsim", _maxsim),
         ("contest", _contest),
         ("encoder", _encoder),
-        ("padding", _padding),
         ("targets", _targets),
     )
     for key, table in tables:
@@ -92,14 +91,6 @@ def _encoder_note(entry: Result) -> str:
             f"its callers took {entry['caller_cores']:.2f} cores; within {entry['max_difference_from_raw']:.0e} of raw"
         )
     return ""
-
-
-def _padding(result: Result) -> Table:
-    table = Table("texts", "real tokens", "padded", "waste", title="padding of the encoder's input")
-    for entry in result["padding"]:
-        counts = f"{entry['real_tokens']:,}", f"{entry['padded_tokens']:,}"
-        table.add_row(entry["texts"], *counts, f"{entry['waste']:.1%}")
-    return table
 
 
 def _targets(result: Result) -> Table:

@@ -1,6 +1,6 @@
 """The encoder as it is served: callers at the same time, through gRPC, Triton and its dynamic batcher.
 
-A caller sends what the pipeline's own embedder would: a user's segments, grouped and padded by ``encode_composed``. The
+A caller sends what the pipeline's own embedder would: a user's segments, in one call of ``encode_composed``. The
 inputs are token ids, so a caller's own work is small; it runs on the same cores, and is reported.
 """
 
@@ -19,11 +19,11 @@ import psutil
 import tritonclient.grpc as grpc
 from numpy.typing import NDArray
 
-from tesserank.encoding.batch import encode_composed
+from tesserank.encoding.batch import EncoderRows, encode_composed
 from tesserank.encoding.template import Composed, Template
 from tesserank.protocol import SEGMENT_ENCODER
 
-MAX_ROWS = 64  # of a request, as model_repository/segment_encoder takes at most
+ROWS = EncoderRows(mixed_lengths=True)  # as model_repository/segment_ranker calls it
 TIMEOUT_S = 60.0
 _IDS, _MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
 _EMBEDDINGS = SEGMENT_ENCODER.outputs[0].name
@@ -74,7 +74,7 @@ class ServedEncoder:
             try:
                 while not errors:
                     user = waiting.get_nowait()
-                    vectors[user] = encode_composed(users[user], self._template, _Remote(client), MAX_ROWS)
+                    vectors[user] = encode_composed(users[user], self._template, _Remote(client), ROWS)
             except queue.Empty:
                 pass
             except Exception as error:  # raised below, where somebody hears of it

@@ -43,14 +43,6 @@ def _efficiency(texts: str) -> Figure:
     return lambda result: efficiency(result.get("encoder", []), texts)
 
 
-def _waste(texts: str) -> Figure:
-    def figure(result: Result) -> float | None:
-        found = [entry["waste"] for entry in result.get("padding", []) if entry["texts"] == texts]
-        return float(found[0]) if found else None
-
-    return figure
-
-
 TARGETS: tuple[tuple[Target, Figure], ...] = (
     (Target("MaxSim int8 / fp32 gemm peak, 1 thread", 1.5, "×"), _of_peak((FP32,), 1)),
     (Target("MaxSim int8 / fp32 gemm peak, 2 threads", 1.5, "×"), _of_peak((FP32,), 2)),
@@ -58,6 +50,4 @@ TARGETS: tuple[tuple[Target, Figure], ...] = (
     (Target("MaxSim int8 / int8 or bf16 gemm peak, 2 threads", 0.65, ""), _of_peak(LOW_PRECISION, 2)),
     (Target(f"encoder through Triton / raw onnxruntime, {SEGMENTS}", 0.9, ""), _efficiency(SEGMENTS)),
     (Target(f"encoder through Triton / raw onnxruntime, {SESSIONS}", 0.9, ""), _efficiency(SESSIONS)),
-    (Target(f"padding of the encoder's input, {SEGMENTS}", 0.15, "of its tokens", at_least=False), _waste(SEGMENTS)),
-    (Target(f"padding of the encoder's input, {SESSIONS}", 0.15, "of its tokens", at_least=False), _waste(SESSIONS)),
 )

@@ -92,8 +92,7 @@ def mean_stages(totals: Totals, seconds: list[float]) -> dict[str, float]:
         **inside,
         "triton": server - queue - sum(inside.values()),
     }
-    parts = {"request": request, **stages, "encode_compute": triton_ms(ENCODER, "compute_infer")}
-    return {f"{name}_ms": round(value, 3) for name, value in parts.items()}
+    return {f"{name}_ms": round(value, 3) for name, value in {"request": request, **stages}.items()}
 
 
 def at_rest(observer: Observer) -> Totals:
@@ -121,7 +120,7 @@ def _counted(now: Totals, before: Totals) -> int:
 def padding(before: Totals, after: Totals) -> dict[str, Any]:
     """Of the encoder's input between two readings: tokens that were real, all of them, and the share of the others."""
     counted = after.since(before)
-    real, padded = (counted.metric(ENCODER_TOKENS, model=RANKER, tokens=name) for name in ("real", "padded"))
+    real, padded = (counted.metric(ENCODER_TOKENS, model=ENCODER, tokens=name) for name in ("real", "padded"))
     return {
         "real_tokens": int(real),
         "padded_tokens": int(padded),

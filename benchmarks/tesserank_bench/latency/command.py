@@ -20,7 +20,6 @@ from rich.console import Console
 
 from tesserank.errors import ConfigError
 from tesserank.paths import BUILD
-from tesserank_bench.conditions import Machine
 from tesserank_bench.latency import pictures, report, served
 from tesserank_bench.latency.bench import Result
 from tesserank_bench.latency.plan import FULL, QUICK
@@ -29,6 +28,7 @@ from tesserank_bench.latency.served import Settings
 from tesserank_bench.latency.verdicts import verdicts
 from tesserank_bench.plots import PICTURES
 from tesserank_bench.results import QUICK_RESULTS, deliver, result_path
+from tesserank_evaluation.conditions import Machine
 
 NAME = "latency-cpu"
 WORK = BUILD / "bench" / "latency"

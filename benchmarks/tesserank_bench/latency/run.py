@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
@@ -25,11 +25,11 @@ from tesserank_bench.latency.material import SEGMENT_TOKENS, SEGMENTS, Material,
 from tesserank_bench.latency.paths import CROSS_FP32, CROSS_INT8, PATHS, TOP_K, Served
 from tesserank_bench.latency.plan import SIZES, Plan
 from tesserank_bench.latency.served import (
-    Exported,
     Settings,
     add_cross_encoder,
     export,
     find_dataset,
+    make_server,
     parameters,
     serving,
 )
@@ -49,20 +49,22 @@ def measure(settings: Settings, plan: Plan, say: Callable[[str], None], result: 
     """Run everything, into ``result`` as it goes. Raises a TesserankError if the export or a server fails."""
     run = Run(settings, plan, say)
     result["setup"] = run.describe()
+    server, uncached, content = run.servers()
+    others = [uncached, content] if plan.every_server else []
+    say(f"starting {1 + len(others)} of Triton")
     with ExitStack() as stack:
-        server = stack.enter_context(run.serve(run.exported))
+        stack.enter_context(serving([server, *others]))
         # As the server's own process has it: items are spread over threads, and BLAS threads would fight them.
         stack.enter_context(threadpool_limits(1, "blas"))
         run.measure_one_caller(server, result)
         with LoadGenerator() as generator:
             throughput.measure(run.bench, server, generator, result)
             throughput.mixed(run.bench, server, generator, result)
-            with run.serve(run.exported, "no-cache", NO_CACHE) as uncached:
+            if uncached in others:
                 throughput.contest(run.bench, server, uncached, generator, result)
-        with run.serve(run.content, CONTENT) as content:
-            servers = {"item": server, "content": content}
-            histories.measure(run.bench, servers, result)
-            histories.measure_stages(run.bench, servers, result)
+        servers = {"item": server} | ({"content": content} if content in others else {})
+        histories.measure(run.bench, servers, result)
+        histories.measure_stages(run.bench, servers, result)
 
 
 class Run:
@@ -89,12 +91,17 @@ class Run:
             return CROSS_ENCODER.model
         return add_cross_encoder(self.exported.repository, precision)
 
-    def serve(
-        self, exported: Exported, name: str = SERVED, environment: dict[str, str] | None = None
-    ) -> AbstractContextManager[TritonServer]:
-        """A server of an export."""
-        self._say(f"starting Triton: {name}")
-        return serving(exported.repository, self._settings.work / f"triton-{name}.log", environment)
+    def servers(self) -> tuple[TritonServer, TritonServer, TritonServer]:
+        """That of most figures, one without a cache, and one that cuts histories by content.
+
+        All of them run all the time: one that nobody asks takes no processor time.
+        """
+        exported, content, work = self.exported.repository, self.content.repository, self._settings.work
+        return (
+            make_server(exported, work / "triton-latency.log"),
+            make_server(exported, work / "triton-no-cache.log", NO_CACHE),
+            make_server(content, work / "triton-latency-content.log"),
+        )
 
     def measure_one_caller(self, server: TritonServer, result: Result) -> None:
         """Everything that is asked by one caller."""

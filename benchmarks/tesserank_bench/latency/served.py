@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,19 +143,24 @@ def _read_config(model: Path) -> Any:
     return text_format.Parse((model / CONFIG).read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
 
 
+def make_server(repository: Path, log: Path, environment: Mapping[str, str] | None = None) -> TritonServer:
+    """A server at ports that are free."""
+    return TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, log_file=log, environment=environment)
+
+
 @contextmanager
-def serving(repository: Path, log: Path, settings: Mapping[str, str] | None = None) -> Iterator[TritonServer]:
-    """A server whose whole pipeline answers; ``settings`` are environment variables that only it is started with."""
-    server = TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, log_file=log)
-    before = {name: os.environ.get(name) for name in settings or {}}
-    os.environ.update(settings or {})
+def serving(servers: Sequence[TritonServer]) -> Iterator[None]:
+    """Servers whose whole pipelines answer. They start at the same time, and are stopped at the end."""
     try:
-        server.start()
+        with ThreadPoolExecutor(len(servers)) as pool:
+            for started in [pool.submit(_start, server) for server in servers]:
+                started.result()
+        yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-    try:
-        server.wait_answering()
-        yield server
-    finally:
-        server.stop()
+        for server in servers:
+            server.stop()
+
+
+def _start(server: TritonServer) -> None:
+    server.start()
+    server.wait_answering()

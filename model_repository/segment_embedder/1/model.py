@@ -24,7 +24,7 @@ class TritonPythonModel:
             root,
             cache=cache,
             encode=backend.call_encoder,
-            max_rows=backend.int_parameter(args, "encoder_rows", 64, highest=64),
+            rows=backend.encoder_rows(args),
         )
         self.publisher = Publisher([CacheMetrics(pb_utils, MODEL, cache.counters)])
         backend.prepare_process()

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from tesserank.artifact.layout import Layout
 from tesserank.devices import AUTO, choose_device, current
+from tesserank.encoding.batching import MOST_ROWS, Engine, on_gpu
 from tesserank.encoding.pytorch import packing
 from tesserank.encoding.pytorch.attention import can_pack
 from tesserank.encoding.pytorch.files import Facts, load
 from tesserank.encoding.pytorch.graphs import Capture, CudaGraphs, Graphs, stand_in
 from tesserank.encoding.pytorch.packing import Packed, PackedShape
-from tesserank.encoding.template import row_bucket
+from tesserank.encoding.template import length_bucket, row_bucket
 from tesserank.errors import ConfigError, InvalidArgumentError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -26,7 +27,7 @@ MOST_CAPTURED_TOKENS = 4096
 WARM_LENGTHS = (32, 64, 128)
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """Ids and mask, int64 [rows, L] -> float32 [rows, L, d]; 0 where the mask is 0.
 
     Rows are packed where the family of the model allows it and the GPU's attention does; else they stay padded. Safe
@@ -44,6 +45,7 @@ class TorchEngine:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.packs = self._facts.refused is None and can_pack(self.device, self.dtype, self._facts.head_dim)
+        self.batching = on_gpu(unpadded=self.packs)
         encoder = load(layout, self._facts, self.device, self.dtype, self.packs)
         self._forward: Callable[..., torch.Tensor] = encoder.packed if self.packs else encoder.forward
         if compiler:
@@ -90,7 +92,7 @@ class TorchEngine:
         memory the others find room.
         """
         for length in sorted({min(length, self._facts.max_tokens) for length in lengths}, reverse=True):
-            rows = max(tokens // length, 1)
+            rows = min(max(tokens // length, 1), MOST_ROWS)
             while rows:
                 ones = np.ones((rows, length), dtype=np.int64)
                 self(np.zeros_like(ones), ones)
@@ -127,13 +129,13 @@ class TorchEngine:
 
     def _run_padded(self, ids: NDArray[np.int64], real: NDArray[np.bool_]) -> torch.Tensor:
         """float32 [rows, L, d]; valid until the next run."""
-        count, length = ids.shape
-        rows = row_bucket(count)
+        count, own_length = ids.shape
+        rows, length = row_bucket(count), length_bucket(own_length, self._facts.max_tokens)
 
         def fill(numbers: NDArray[np.int64]) -> None:
             there = numbers.reshape(2, rows, length)
-            there[0, :count], there[1, :count] = ids, real
-            there[:, count:] = 0
+            there[:] = 0
+            there[0, :count, :own_length], there[1, :count, :own_length] = ids, real
             there[1, :, 0] = 1  # attention among nothing would be NaN
 
         def forward(numbers: torch.Tensor) -> torch.Tensor:
@@ -141,8 +143,8 @@ class TorchEngine:
 
         size = 2 * rows * length
         if rows * length > MOST_CAPTURED_TOKENS:
-            return self._graphs.once(size, fill, forward)[:count]
-        return self._graphs.run((rows, length), size, fill, forward)[:count]
+            return self._graphs.once(size, fill, forward)[:count, :own_length]
+        return self._graphs.run((rows, length), size, fill, forward)[:count, :own_length]
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:

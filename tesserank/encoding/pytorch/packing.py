@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tesserank.encoding.batching import MOST_ROWS
 from tesserank.encoding.template import row_bucket
 
 LEAST_TOKENS = 64
-LEAST_ROWS = 64  # the encoder's max_batch_size: one size for nearly all calls
+LEAST_ROWS = MOST_ROWS  # one size for nearly all calls
 LENGTHS = (32, 64, 128, 256)  # longest rows that attention is launched for; beyond these, powers of two
 
 

@@ -34,6 +34,10 @@ PACKAGES = (
     "late-interaction-kernels",
     "transformers",
     "tokenizers",
+    "gensim",
+    "implicit",
+    "scikit-learn",
+    "scipy",
     "numpy",
     "psutil",
 )

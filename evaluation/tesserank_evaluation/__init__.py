@@ -1,0 +1,1 @@
+"""Quality of recommendations: leave-one-out over the whole catalogue, tesserank beside baselines."""

@@ -1,0 +1,39 @@
+"""What tesserank is compared with, each fitted on the same log and ranked by the same code.
+
+popularity.py  the same for everybody
+item_knn.py    cosine of co-occurrence
+ease.py        item-item weights in closed form
+als.py         matrix factorisation of implicit feedback
+words.py       TF-IDF and BM25 over the texts
+vectors.py     item2vec; text vectors pooled over the history
+tuning.py      choosing settings on held-out items
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
+
+from tesserank_evaluation.baselines.als import fit_als
+from tesserank_evaluation.baselines.ease import fit_ease
+from tesserank_evaluation.baselines.item_knn import ItemKnn
+from tesserank_evaluation.baselines.popularity import Popularity
+from tesserank_evaluation.baselines.vectors import Item2Vec, MaxPooled, MeanPooled
+from tesserank_evaluation.baselines.words import Bm25, TfIdf
+from tesserank_evaluation.recommender import Fit
+
+BASELINES: Mapping[str, Fit] = MappingProxyType(
+    {
+        "popularity": Popularity,
+        "itemknn": ItemKnn,
+        "itemknn-last-10": partial(ItemKnn, newest=10),
+        "ease": fit_ease,
+        "als": fit_als,
+        "tf-idf": TfIdf,
+        "bm25": Bm25,
+        "item2vec": Item2Vec,
+        "pooled-mean": MeanPooled,
+        "pooled-max": MaxPooled,
+    }
+)

@@ -1,0 +1,166 @@
+"""Measure the quality of recommendations: leave-one-out over the whole catalogue, beside baselines.
+
+Exports the catalogue and the log without users' last new items (or takes an artefact that was), ranks every item for
+every user, and writes metrics with standard errors as JSON and as Markdown. Everything runs in this process;
+--through-server asks a running server instead for tesserank's own lists.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tesserank.errors import ConfigError
+from tesserank.files import read_json, write_json
+from tesserank.paths import ARTIFACTS, BUILD
+from tesserank_evaluation import report
+from tesserank_evaluation.artifact import open_held_out
+from tesserank_evaluation.baselines import BASELINES
+from tesserank_evaluation.conditions import Machine
+from tesserank_evaluation.contenders import SERVED, TESSERANK, Baseline, Contender, InProcess, Served
+from tesserank_evaluation.evaluate import Result, Round, evaluate
+from tesserank_evaluation.exporting import export_command, export_held_out
+from tesserank_evaluation.paired import Ranks, load_ranks, save_ranks
+from tesserank_evaluation.split import make_cases
+from tesserank_export.catalog import Catalog, read_catalog
+from tesserank_export.cli import add_build_arguments, add_data_arguments, event_fields
+from tesserank_export.events import Events, read_events
+from tesserank_export.heldout import PROTOCOLS, STRICT, hold_out_last
+
+RESULTS = BUILD / "evaluation"
+EVERYBODY = 2**31
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``tesserank evaluate``."""
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--protocol", choices=(*PROTOCOLS, "both"), default="both", help="see docs/evaluation.md (%(default)s)"
+    )
+    parser.add_argument("--users", type=int, metavar="N", help="rank for N users drawn at random (default: all)")
+    names = ", ".join((TESSERANK, *BASELINES))
+    parser.add_argument("--only", metavar="NAMES", help=f"comma-separated; default all: {names}")
+    parser.add_argument(
+        "--artifact", type=Path, metavar="DIR", help="evaluate this one, exported with --hold-out (default: export one)"
+    )
+    parser.add_argument("--through-server", metavar="HOST:PORT", help="also ask the server there, which serves it")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="of its answers (%(default)g)")
+    exported = parser.add_argument_group("the export, where no --artifact is given")
+    add_build_arguments(exported)  # type: ignore[arg-type]
+    exported.add_argument("--name", default="evaluation", help="of the artefacts, NAME-PROTOCOL (%(default)s)")
+    exported.add_argument("--artifacts", type=Path, default=ARTIFACTS, help="(%(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="of late interaction and encoder (%(default)s)")
+    parser.add_argument("--memory-mib", type=int, default=2048, help="for MaxSim that comes again (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of sample, export and baselines (%(default)s)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.json", help=f"also FILE.md and FILE.ranks.npz (default: in {RESULTS})"
+    )
+    parser.add_argument("--resume", action="store_true", help="keep what the file has of an evaluation like this one")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, save, and print the tables."""
+    _check(args)
+    console = Console(file=sys.stderr, soft_wrap=True)
+    machine = Machine(args.seed, {"evaluate": args.threads})
+    catalog = read_catalog(args.catalog, args.id_field, args.text_field, args.category_field)
+    events = read_events(args.events, catalog, event_fields(args), args.unknown_items)
+    contenders = _contenders(args, catalog)
+    rounds = _rounds(args, catalog, events)
+    out = args.out or RESULTS / f"{args.events.resolve().parent.name}.json"
+    result = _begin(args, catalog, events, rounds)
+    ranks_file = out.with_suffix(".ranks.npz")
+    ranks: Ranks = {}
+    if args.resume:
+        _take_over(result, out)
+        ranks = load_ranks(ranks_file)
+    earlier = result["runs"]
+
+    def save() -> None:
+        result["runs"] = [*earlier, machine.conditions()]
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(out, result)
+        save_ranks(ranks_file, ranks)
+        out.with_suffix(".md").write_text(report.markdown(result), encoding="utf-8")
+
+    evaluate(rounds, contenders, len(catalog), result, ranks, save, console)
+    print(report.markdown(result))
+    console.print(f"  written: {out} and {out.with_suffix('.md')}", highlight=False)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.events is None:
+        raise ConfigError("--events is needed: users' last items of a log are what is ranked for")
+    for name, least in {"users": 1, "threads": 1, "memory_mib": 0, "seed": 0}.items():
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
+
+
+def _contenders(args: argparse.Namespace, catalog: Catalog) -> dict[str, Contender]:
+    known: dict[str, Contender] = {TESSERANK: InProcess(catalog, args.threads, args.memory_mib << 20)}
+    if args.through_server:
+        known[SERVED] = Served(catalog, args.through_server, args.timeout, args.threads)
+    known |= {name: Baseline(fit, catalog, args.seed) for name, fit in BASELINES.items()}
+    if args.only is None:
+        return known
+    wanted = [name.strip() for name in args.only.split(",")]
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(f"--only {name}: there are {', '.join(known)}")
+    return {name: known[name] for name in wanted}
+
+
+def _rounds(args: argparse.Namespace, catalog: Catalog, events: Events) -> dict[str, Round]:
+    protocols = PROTOCOLS if args.protocol == "both" else (args.protocol,)
+    cases = {name: make_cases(events, args.users or EVERYBODY, args.seed, name) for name in protocols}
+    timed = events.timestamp.any()
+    digests = {name: hold_out_last(events, 0, args.seed, name).digest for name in PROTOCOLS if timed or name != STRICT}
+    rounds = {}
+    for protocol, own in cases.items():
+        root = args.artifact or export_held_out(args, protocol)
+        remedy = f"export one with {export_command(args, protocol)}"
+        # What plain keeps of a basket, strict asks for; what strict keeps is less, and so does for both.
+        sound = {name: digest for name, digest in digests.items() if name == STRICT or protocol != STRICT}
+        rounds[protocol] = Round(own, open_held_out(root, catalog, sound, remedy))
+    return rounds
+
+
+def _begin(args: argparse.Namespace, catalog: Catalog, events: Events, rounds: dict[str, Round]) -> Result:
+    return {
+        "dataset": {
+            "name": args.events.resolve().parent.name,
+            "items": len(catalog),
+            "users": len(events.users),
+            "events": len(events),
+            "unknown_items": events.unknown_items,
+            "catalog_sha256": catalog.sha256,
+        },
+        "of": {
+            "users": args.users,
+            "seed": args.seed,
+            "train_sha256": {name: own.cases.held.digest for name, own in rounds.items()},
+            "artifacts": {name: own.artifact.manifest.artifact_id for name, own in rounds.items()},
+        },
+        "protocols": {},
+        "runs": [],
+    }
+
+
+def _take_over(result: Result, path: Path) -> None:
+    """Take what a file has, if it is of the same users, logs and artefacts. Raises ConfigError if it is not."""
+    if not path.exists():
+        return
+    earlier: dict[str, Any] = read_json(path)
+    for part in ("dataset", "of"):
+        if earlier.get(part) != result[part]:
+            raise ConfigError(
+                f"--resume: {path} is of another evaluation ({part}: {earlier.get(part)}, now {result[part]}): "
+                "leave --resume out, or name another --out"
+            )
+    result["protocols"], result["runs"] = earlier["protocols"], earlier["runs"]

@@ -1,0 +1,91 @@
+"""The results as people read them: Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tesserank_evaluation.baselines import BASELINES
+from tesserank_evaluation.metrics import GAINS, KS
+from tesserank_evaluation.slices import SLICES
+
+_MAIN = ("recall@10", "ndcg@10", "mrr@10", "ndcg@5", "ndcg@20", "ndcg@50")
+_SLICED_BY = "ndcg@10"
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """Every protocol's tables, best NDCG@10 first; ± is one standard error."""
+    data = result["dataset"]
+    lines = [
+        f"## {data['name']}: {data['items']:,} items, {data['users']:,} users, {data['events']:,} events",
+        "",
+        "Leave-one-out over the whole catalogue, history items left out, ties in expectation; ± is one standard error.",
+    ]
+    for protocol, found in result["protocols"].items():
+        lines += ["", *_protocol(protocol, found)]
+    return "\n".join(lines) + "\n"
+
+
+def _protocol(protocol: str, found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"### {protocol}: {found['users']:,} users"
+    yield ""
+    yield f"{found['too_little_known']:,} users more have too little known of them for this protocol."
+    yield ""
+    ranked = found["recommenders"]
+    names = sorted(ranked, key=lambda name: -float(ranked[name]["metrics"][_SLICED_BY]["mean"]))
+    yield from _table(
+        ["", *_MAIN, "coverage@10", "fit s", "rank s"],
+        [
+            [
+                name,
+                *(_value(ranked[name]["metrics"][key]) for key in _MAIN),
+                f"{ranked[name]['coverage']['coverage@10']:.3f}",
+                f"{ranked[name]['seconds']['fit']:.1f}",
+                f"{ranked[name]['seconds']['rank']:.1f}",
+            ]
+            for name in names
+        ],
+    )
+    yield ""
+    yield from _against_best_baseline(found["against_best_baseline"])
+    yield from _all_metrics(ranked)
+    yield "NDCG@10 of parts of the users:"
+    yield ""
+    sizes = found["slices"]
+    shown = [name for name in SLICES if sizes[name]]
+    yield from _table(
+        ["", *(f"{name} ({sizes[name]:,})" for name in shown)],
+        [[name, *(_value(ranked[name]["slices"][part][_SLICED_BY]) for part in shown)] for name in names],
+    )
+
+
+def _against_best_baseline(found: Mapping[str, Any] | None) -> Iterator[str]:
+    if found is None:
+        return
+    for name, metrics in found["difference"].items():
+        shown = ", ".join(f"{key} {_value(metrics[key], '+')}" for key in ("ndcg@10", "recall@10", "mrr@10"))
+        yield f"{name} less {found['baseline']}, the best baseline, user by user: {shown}."
+        yield ""
+
+
+def _all_metrics(ranked: Mapping[str, Any]) -> Iterator[str]:
+    for name, entry in ranked.items():
+        if name in BASELINES:
+            continue
+        yield f"Every metric of {name}:"
+        yield ""
+        metrics = entry["metrics"]
+        yield from _table(["k", *GAINS], [[str(k), *(_value(metrics[f"{gain}@{k}"]) for gain in GAINS)] for k in KS])
+        yield ""
+
+
+def _value(figure: Mapping[str, float | None], sign: str = "") -> str:
+    error = figure["se"]
+    return f"{figure['mean']:{sign}.4f}" + ("" if error is None else f" ± {error:.4f}")
+
+
+def _table(header: list[str], rows: list[list[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield "|" + "---|" * len(header)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"

@@ -1,0 +1,72 @@
+"""Whom to rank for, and what is known of them, under one of the protocols of ``tesserank_export.heldout``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tesserank.errors import DataError
+from tesserank_export.events import Events
+from tesserank_export.heldout import MIN_DISTINCT_ITEMS, HeldOut, hold_out_last
+
+
+@dataclass(frozen=True)
+class History:
+    """What is known of one user: n distinct items at their first occurrences, oldest first."""
+
+    items: NDArray[np.int32]  # [n] rows of the catalogue
+    timestamps: NDArray[np.int64]  # [n] Unix seconds
+    kinds: tuple[str, ...]  # [n]
+
+
+@dataclass(frozen=True)
+class Cases:
+    """N users to rank for under one protocol, and the log that may be fitted on."""
+
+    protocol: str
+    held: HeldOut
+    histories: tuple[History, ...]  # [N]
+    same_time: NDArray[np.bool_]  # [N] whether the event before the target's has its timestamp
+
+    def __len__(self) -> int:
+        return len(self.histories)
+
+    @property
+    def targets(self) -> NDArray[np.int32]:
+        """[N] rows of the catalogue."""
+        return self.held.targets
+
+    @property
+    def too_little_known(self) -> int:
+        """Users with a hidden item that are not ranked for: the protocol keeps fewer than three items of them."""
+        return self.held.hidden - self.held.eligible
+
+
+def make_cases(events: Events, max_users: int, seed: int, protocol: str) -> Cases:
+    """Hold out, sample, and gather what is known. Raises DataError if there is nobody to rank for."""
+    held = hold_out_last(events, max_users, seed, protocol)
+    if not len(held.users):
+        raise DataError(
+            f"nobody to rank for: the {protocol} protocol keeps fewer than {MIN_DISTINCT_ITEMS} distinct items of "
+            f"each of {len(events.users):,} users"
+        )
+    targets = np.array([places[-1] for places in held.places])
+    return Cases(
+        protocol=protocol,
+        held=held,
+        histories=tuple(_history(events, places[:-1]) for places in held.places),
+        same_time=events.timestamp[targets - 1] == events.timestamp[targets],  # a target is nobody's first event
+    )
+
+
+def _history(events: Events, places: NDArray[np.int64]) -> History:
+    kinds = tuple(events.kinds[kind] for kind in events.kind[places].tolist())
+    return History(events.item[places], events.timestamp[places], kinds)
+
+
+def item_arrays(histories: Sequence[History]) -> tuple[NDArray[np.int32], ...]:
+    """The items of each history."""
+    return tuple(history.items for history in histories)

@@ -1,0 +1,1 @@
+"""Public data sets → items.jsonl.gz, events.csv.gz and meta.json: a module a format, one writer for all."""

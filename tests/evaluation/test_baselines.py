@@ -1,0 +1,177 @@
+"""Each baseline against a naive computation of what its docstring says."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from functools import partial
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from tesserank.errors import DataError
+from tesserank.index import ItemIndex
+from tesserank_evaluation.baselines import BASELINES
+from tesserank_evaluation.baselines.als import Als
+from tesserank_evaluation.baselines.ease import Ease
+from tesserank_evaluation.baselines.item_knn import ItemKnn
+from tesserank_evaluation.baselines.popularity import Popularity
+from tesserank_evaluation.baselines.tuning import best_of
+from tesserank_evaluation.baselines.vectors import Item2Vec, MaxPooled, MeanPooled, text_vectors
+from tesserank_evaluation.baselines.words import Bm25, TfIdf
+from tesserank_evaluation.recommender import Training
+from tesserank_evaluation.split import History
+from tests.evaluation.logs import random_log
+
+N_ITEMS = 14  # item 13 is met by nobody
+WORDS = ("red", "blue", "soap", "cream", "brush", "comb", "hair", "skin")
+TEXTS = [" ".join(WORDS[(row * step) % len(WORDS)] for step in range(1, 3 + row % 4)) for row in range(N_ITEMS)]
+
+
+@pytest.fixture(scope="module")
+def training(index: ItemIndex) -> Training:
+    return Training(random_log(80, N_ITEMS - 1, 2), TEXTS, index, seed=0)
+
+
+@pytest.fixture(scope="module")
+def histories() -> list[History]:
+    rng = np.random.default_rng(4)
+    sizes = (1, 3, 12)
+    items = [rng.permutation(N_ITEMS)[:size].astype(np.int32) for size in sizes]
+    return [History(own, np.arange(len(own)), ("view",) * len(own)) for own in items]
+
+
+def binary(training: Training) -> NDArray[np.float64]:
+    matrix = np.zeros((len(training.events.users), N_ITEMS))
+    matrix[training.events.user, training.events.item] = 1.0
+    return matrix
+
+
+def test_popularity_counts_users_not_events(training: Training, histories: list[History]) -> None:
+    expected = binary(training).sum(axis=0)
+    assert expected.max() < np.bincount(training.events.item).max()  # some users met an item twice
+    np.testing.assert_array_equal(Popularity(training).scores(histories), np.tile(expected, (3, 1)))
+
+
+@pytest.mark.parametrize("newest", [None, 2])
+def test_itemknn_adds_the_cosines_of_columns(training: Training, histories: list[History], newest: int | None) -> None:
+    matrix = binary(training)
+    found = ItemKnn(training, newest).scores(histories)
+    for history, scores in zip(histories, found, strict=True):
+        expected = np.zeros(N_ITEMS)
+        for known in history.items if newest is None else history.items[-newest:]:
+            for item in range(N_ITEMS):
+                lengths = np.linalg.norm(matrix[:, known]) * np.linalg.norm(matrix[:, item])
+                expected[item] += matrix[:, known] @ matrix[:, item] / lengths if lengths else 0.0
+        np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("penalty", [1.0, 50.0])
+def test_ease_solves_the_constrained_least_squares_problem(
+    training: Training, histories: list[History], penalty: float
+) -> None:
+    matrix = binary(training)
+    weights = np.zeros((N_ITEMS, N_ITEMS))
+    for item in range(N_ITEMS):  # ridge regression of an item's column on the others': the definition
+        others = [other for other in range(N_ITEMS) if other != item]
+        gram = matrix[:, others].T @ matrix[:, others] + penalty * np.eye(len(others))
+        weights[others, item] = np.linalg.solve(gram, matrix[:, others].T @ matrix[:, item])
+    expected = [weights[history.items].sum(axis=0) for history in histories]
+    np.testing.assert_allclose(Ease(training, penalty).scores(histories), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_als_scores_by_the_user_that_solves_the_papers_equation(training: Training, histories: list[History]) -> None:
+    alpha, penalty = 3.0, 0.5
+    als = Als(training, alpha, penalty)
+    factors = als._model.item_factors.astype(np.float64)
+    for history, scores in zip(histories, als.scores(histories), strict=True):
+        own = factors[history.items]
+        # implicit's confidence is alpha where Hu et al. have 1 + alpha: what was not met weighs 1
+        gram = factors.T @ factors + (alpha - 1) * own.T @ own + penalty * np.eye(factors.shape[1])
+        user = np.linalg.solve(gram, alpha * own.sum(axis=0))
+        np.testing.assert_allclose(scores, factors @ user, rtol=1e-3, atol=1e-4)
+
+
+def test_tf_idf_is_the_sum_of_cosines_with_the_newest_texts(training: Training, histories: list[History]) -> None:
+    vectors = TfidfVectorizer(sublinear_tf=True, stop_words="english").fit_transform(TEXTS).toarray()
+    expected = [vectors[history.items[-10:]].sum(axis=0) @ vectors.T for history in histories]
+    np.testing.assert_allclose(TfIdf(training).scores(histories), expected, rtol=1e-5)
+
+
+def test_bm25_is_okapis_formula_word_by_word(training: Training, histories: list[History]) -> None:
+    documents = [Counter(text.split()) for text in TEXTS]
+    mean_length = sum(sum(document.values()) for document in documents) / N_ITEMS
+    for history, scores in zip(histories, Bm25(training).scores(histories), strict=True):
+        query = sum((documents[item] for item in history.items[-10:].tolist()), Counter())
+        for document, score in zip(documents, scores.tolist(), strict=True):
+            expected = 0.0
+            for word, times in query.items():
+                holding = sum(word in other for other in documents)
+                idf = math.log(1 + (N_ITEMS - holding + 0.5) / (holding + 0.5))
+                slack = 1.2 * (0.25 + 0.75 * sum(document.values()) / mean_length)
+                expected += times * idf * document[word] * 2.2 / (document[word] + slack)
+            assert score == pytest.approx(expected, rel=1e-4)
+
+
+def test_texts_without_words_are_refused_by_name(index: ItemIndex) -> None:
+    empty = Training(random_log(5, 3, 0), ["", "", ""], index, 0)
+    with pytest.raises(DataError, match="the texts of 3 items give no words to search by"):
+        TfIdf(empty)
+
+
+def test_item2vec_is_the_mean_cosine(training: Training, histories: list[History]) -> None:
+    item2vec = Item2Vec(training)
+    vectors = item2vec._vectors
+    expected = [(vectors[history.items] @ vectors.T).mean(axis=0) for history in histories]
+    np.testing.assert_allclose(item2vec.scores(histories), expected, atol=1e-5)
+    assert not vectors[N_ITEMS - 1].any()
+
+
+def test_pooled_vectors_are_means_of_tokens_and_pool_by_mean_or_maximum(index: ItemIndex, training: Training) -> None:
+    vectors = text_vectors(index)
+    items = index.spaces["text"].items
+    for row in range(len(index)):
+        mean = items.item(row).mean(axis=0)
+        length = float(np.linalg.norm(mean))
+        np.testing.assert_allclose(vectors[row], mean / length if length else mean, atol=1e-5)
+    history = History(np.array([5, 9, 20], dtype=np.int32), np.arange(3), ("view",) * 3)
+    own = Training(training.events, ["x"] * len(index), index, 0)
+    np.testing.assert_allclose(
+        MeanPooled(own).scores([history])[0], vectors @ vectors[[5, 9, 20]].mean(axis=0), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        MaxPooled(own).scores([history])[0], vectors @ vectors[[5, 9, 20]].max(axis=0), atol=1e-5
+    )
+
+
+def test_settings_are_chosen_by_what_ranks_held_out_items_best(training: Training) -> None:
+    """Popularity against its opposite: whichever is the better on the log's own last items is chosen."""
+
+    class Signed(Popularity):
+        def __init__(self, own: Training, sign: float) -> None:
+            super().__init__(own)
+            self._users = self._users * np.float32(sign)
+            self.fitted_on = len(own.events)
+            self.settings = {"sign": sign}
+
+    skewed = Training(random_log(300, 4, 1, longest=4), ["x"] * N_ITEMS, training.index, 0)
+    chosen = best_of([partial(Signed, sign=-1.0), partial(Signed, sign=1.0)], skewed)
+    assert chosen.settings == {"sign": 1.0}  # ten of the fourteen items are met by nobody
+    assert chosen.fitted_on == len(skewed.events)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_scores_every_item_of_every_user(
+    name: str, training: Training, histories: list[History]
+) -> None:
+    own = Training(
+        training.events, [f"{TEXTS[row % N_ITEMS]}" for row in range(len(training.index))], training.index, 0
+    )
+    recommender = BASELINES[name](own)
+    scores = recommender.scores(histories)
+    assert scores.shape == (len(histories), own.n_items)
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+    assert isinstance(dict(recommender.settings), dict)
