@@ -11,8 +11,8 @@ from tesserank_export.events import EventFields, UnknownPolicy
 from tesserank_export.parity import TOLERANCES, Tolerance
 
 TORCH, PLAIN, TENSORRT = "torch", "plain", "tensorrt"
-ENGINES = (TORCH, PLAIN, TENSORRT)
-PLAN_PRECISIONS = ("fp16", "fp32")  # what an encoder is exported for beside ONNX Runtime
+ENGINES = (TORCH, PLAIN, TENSORRT)  # what an encoder is exported for beside ONNX Runtime
+PLAN_PRECISIONS = ("fp16", "fp32")  # what a TensorRT plan computes in
 _MAX_SEED = 2**32 - 1  # numpy's and scikit-learn's
 
 
