@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tesserank.artifact.bundle import save_template
 from tesserank.artifact.layout import PRECISIONS, Layout
@@ -21,7 +22,7 @@ from tesserank.encoding.template import Template
 from tesserank.files import read_json, sha256_file, write_json
 from tesserank_export import graph, parity
 from tesserank_export.checkpoint import Checkpoint
-from tesserank_export.heads import Projection
+from tesserank_export.heads import Projection, random_pair_head
 from tesserank_export.options import PLAIN, TENSORRT, ExportOptions
 from tesserank_export.projection import fit_projection
 from tesserank_export.steps import Steps, digest_of
@@ -149,9 +150,10 @@ class EncoderSteps:
         """A directory of the encoder part with what the engine torch needs."""
 
         def build(scratch: Path) -> None:
-            write_torch_engine(self._checkpoint, projection, self.template, Layout(scratch))
+            write_torch_engine(self._checkpoint, projection, self._pair_head(), self.template, Layout(scratch))
 
-        step = self._steps.run("torch", "encoder: torch", _content(projection, backbone), build)
+        inputs = [_content(projection, backbone), self._options.seed]
+        step = self._steps.run("torch", "encoder: torch", inputs, build)
         refused = Facts.read(Layout(step)).refused
         self._steps.say(f"  rows are padded, not packed: {refused}" if refused else "  rows are packed")
         return step / "encoder"
@@ -200,21 +202,21 @@ class EncoderSteps:
             return {PLAIN: partial(OnnxEngine, layout.plain_encoder, self._options.threads)}
         if engine == TENSORRT:
             return {TENSORRT: partial(self._open_plan, layout, dim)}
-        return {name: partial(TorchEngine, layout, "cpu", dtype) for name, dtype in TORCH_PARITIES.items()}
+        return {name: partial(TorchEngine.open, layout, "cpu", dtype) for name, dtype in TORCH_PARITIES.items()}
 
     def _open_plan(self, layout: Layout, dim: int) -> PlanEngine:
         trt, target = find_tensorrt()
         plan = (layout.plans / target.file).read_bytes()
         return PlanEngine(trt, plan, self._profiles(), dim)
 
+    def _pair_head(self) -> NDArray[np.float32]:
+        return random_pair_head(self._checkpoint.hidden_size, self._options.seed)
+
     def cross_encoder(self, backbone: Path) -> Path:
         def build(scratch: Path) -> None:
             layout = Layout(scratch)
             layout.cross_encoder("fp32").parent.mkdir()
-            hidden = self._checkpoint.hidden_size
-            graph.write_cross_encoder(
-                backbone / "backbone.onnx", hidden, self._options.seed, layout.cross_encoder("fp32")
-            )
+            graph.write_cross_encoder(backbone / "backbone.onnx", self._pair_head(), layout.cross_encoder("fp32"))
             graph.quantise(layout.cross_encoder("fp32"), layout.cross_encoder("int8"))
 
         inputs = [backbone.name, self._options.seed]

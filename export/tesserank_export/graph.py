@@ -119,12 +119,11 @@ def write_encoder(backbone: Path, projection: Projection, path: Path) -> None:
     graph.save(path, _EMBEDDINGS, ["rows", "tokens", projection.weight.shape[1]])
 
 
-def write_cross_encoder(backbone: Path, hidden: int, seed: int, path: Path) -> None:
-    """The baseline: one score a pair from the first token's hidden state. Its head is random: it is there for cost."""
-    weights = np.random.default_rng(seed).normal(0, hidden**-0.5, (hidden, 1)).astype(np.float32)
+def write_cross_encoder(backbone: Path, head: NDArray[np.float32], path: Path) -> None:
+    """The baseline: one score a pair from the first token's hidden state, by a ``head`` [hidden, 1]."""
     graph = _Appender(onnx.load(backbone))
     first = graph.node("Gather", [_HIDDEN, graph.constant("first", np.array(0, dtype=np.int64))], axis=1)
-    scores = graph.node("MatMul", [first, graph.constant("pair_head", weights)])
+    scores = graph.node("MatMul", [first, graph.constant("pair_head", head)])
     graph.node("Squeeze", [scores, graph.constant("last", np.array([-1], dtype=np.int64))], output=_PAIR_SCORES)
     graph.save(path, _PAIR_SCORES, ["rows"])
 

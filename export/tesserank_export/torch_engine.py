@@ -1,4 +1,4 @@
-"""What the engine torch serves: the checkpoint's files, the projection, and whether its rows can be packed."""
+"""What the engine torch serves: the checkpoint's files, what stands on it, and whether its rows can be packed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ _TOLERANCE = 1e-4  # of components of unit vectors: float32 sums in another orde
 _UNTRIED = "not tried"
 
 
-def write_torch_engine(checkpoint: Checkpoint, projection: Projection, template: Template, layout: Layout) -> Facts:
+def write_torch_engine(
+    checkpoint: Checkpoint,
+    projection: Projection,
+    pair_head: NDArray[np.float32],
+    template: Template,
+    layout: Layout,
+) -> Facts:
     """Write the engine's files, and find out by trying whether rows can be packed."""
     layout.torch_encoder.mkdir(parents=True)
     checkpoint.copy_model(layout.torch_encoder)
     np.savez(layout.torch_projection, weight=projection.weight, bias=projection.bias)
+    np.save(layout.torch_pair_head, pair_head)
     facts = Facts(
         vocabulary=checkpoint.vocabulary,
         max_tokens=template.max_tokens,
@@ -51,7 +58,7 @@ def _why_not(layout: Layout, rows: Sequence[NDArray[np.int64]], padded: list[NDA
 
 
 def _vectors(layout: Layout, rows: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
-    engine = TorchEngine(layout, "cpu", "float32")
+    engine = TorchEngine.open(layout, "cpu", "float32")
     return [vectors.numpy() for vectors in engine.encode_rows(rows)]
 
 

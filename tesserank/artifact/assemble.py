@@ -27,7 +27,7 @@ PARTS_OF_MODEL = {
     "segment_embedder": (TOKENIZER_PART, INDEX_PART),
     "segmented_maxsim": (INDEX_PART,),
     "segment_ranker": (TOKENIZER_PART, INDEX_PART, ENCODER_PART),
-    "cross_encoder": (CROSS_ENCODER_PART, TOKENIZER_PART),
+    "cross_encoder": (CROSS_ENCODER_PART, TOKENIZER_PART, ENCODER_PART),
     "recommend": (),
 }
 _WARMUP_TEXT = b"warm up"

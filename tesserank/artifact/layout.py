@@ -72,6 +72,11 @@ class Layout:
         return self.torch_encoder / "projection.npz"
 
     @property
+    def torch_pair_head(self) -> Path:
+        """Of the cross-encoder on the same backbone, float32 [hidden, 1]."""
+        return self.torch_encoder / "pair_head.npy"
+
+    @property
     def torch_facts(self) -> Path:
         return self.torch_encoder / "engine.json"
 

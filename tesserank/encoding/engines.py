@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tesserank.artifact.layout import Layout
+from tesserank.encoding.batch import Encode
 from tesserank.encoding.batching import Engine
 from tesserank.encoding.providers import AUTO, CPU, CUDA, ProviderSettings
 from tesserank.errors import ConfigError
@@ -64,21 +66,14 @@ def open_engine(root: Path, precision: str, settings: EngineSettings) -> Engine:
 
     Raises ArtifactError if the artefact lacks what the engine needs, ConfigError if the machine does.
     """
+    layout = Layout(root)
     if settings.engine == TORCH:
-        try:
+        with _named_if_missing():
             from tesserank.encoding.pytorch.engine import TorchEngine
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"engine torch needs {error.name}, which is not installed: pip install 'tesserank[torch]'"
-            ) from error
-        engine = TorchEngine(Layout(root), settings.device, settings.torch_dtype, settings.torch_compile)
+        engine = TorchEngine.open(layout, settings.device, settings.torch_dtype, settings.torch_compile)
         if engine.device.type != CPU:
             engine.warm_up()
         return engine
-    return _open_onnx(Layout(root), precision, settings)
-
-
-def _open_onnx(layout: Layout, precision: str, settings: EngineSettings) -> Engine:
     from tesserank.encoding.engine import Graph, open_onnx  # here, or every model's process would load ONNX Runtime
 
     graph = Graph(
@@ -89,6 +84,28 @@ def _open_onnx(layout: Layout, precision: str, settings: EngineSettings) -> Engi
         max_tokens=read_json(layout.encoder_meta)["max_tokens"],
     )
     return open_onnx(graph, settings.threads, settings.onnx)
+
+
+def open_pair_engine(root: Path, precision: str, settings: EngineSettings) -> Encode:
+    """The cross-encoder of an artefact, or of its parts cross_encoder and, for torch, encoder. Raises the same."""
+    layout = Layout(root)
+    if settings.engine == TORCH:
+        with _named_if_missing():
+            from tesserank.encoding.pytorch.pairs import TorchPairs
+        return TorchPairs.open(layout, settings.device, settings.torch_dtype, settings.torch_compile)
+    from tesserank.encoding.engine import Graph, open_onnx
+
+    return open_onnx(Graph(layout.cross_encoder(precision), precision), settings.threads, settings.onnx)
+
+
+@contextmanager
+def _named_if_missing() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"engine torch needs {error.name}, which is not installed: pip install 'tesserank[torch]'"
+        ) from error
 
 
 def _provider(name: str, device: str) -> str:

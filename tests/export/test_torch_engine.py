@@ -14,20 +14,26 @@ from hypothesis import strategies as st
 
 from tesserank.artifact.layout import Layout
 from tesserank.devices import choose_device
-from tesserank.encoding.pytorch import engine as pytorch_engine
+from tesserank.encoding.engine import OnnxEngine
+from tesserank.encoding.pytorch import runner
 from tesserank.encoding.pytorch.attention import can_pack
-from tesserank.encoding.pytorch.engine import TorchEngine, choose_dtype
-from tesserank.encoding.pytorch.files import Facts
+from tesserank.encoding.pytorch.engine import TorchEngine
+from tesserank.encoding.pytorch.files import Facts, load_pair_encoder
 from tesserank.encoding.pytorch.graphs import Replay, stand_in
+from tesserank.encoding.pytorch.pairs import TorchPairs
+from tesserank.encoding.pytorch.runner import Form, Runner, choose_dtype
+from tesserank.encoding.template import pad_rows
 from tesserank.errors import ArtifactError, ConfigError, InvalidArgumentError
 from tesserank_export.checkpoint import Checkpoint, resolve_checkpoint
-from tesserank_export.heads import Projection
+from tesserank_export.graph import trace_backbone, write_cross_encoder
+from tesserank_export.heads import Projection, random_pair_head
 from tesserank_export.torch_encoder import torch_encode
 from tesserank_export.torch_engine import write_torch_engine
 from tests.export.test_families import DECODERS, ENCODERS
 from tests.export.tiny import HIDDEN, save_model
 
 DIM = 16
+PAIR_HEAD = random_pair_head(HIDDEN, seed=0)
 TOLERANCE = 1e-5  # float32 sums in another order move components of unit vectors by 3e-7 at most
 # Families whose rows cannot be packed, and why: position buckets, windows, a bias that is added to similarities.
 PADDED = {
@@ -44,7 +50,7 @@ def random_projection() -> Projection:
 
 
 def write(checkpoint: Checkpoint, root: Path) -> Layout:
-    write_torch_engine(checkpoint, random_projection(), checkpoint.template(), Layout(root))
+    write_torch_engine(checkpoint, random_projection(), PAIR_HEAD, checkpoint.template(), Layout(root))
     return Layout(root)
 
 
@@ -67,7 +73,7 @@ def layout(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def packing(layout: Layout) -> TorchEngine:
-    return TorchEngine(layout, "cpu")
+    return TorchEngine.open(layout, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +86,7 @@ def padding(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> TorchEn
     facts = Facts.read(layout)
     replace(facts, refused="for the test").write(layout)
     try:
-        return TorchEngine(other, "cpu")
+        return TorchEngine.open(other, "cpu")
     finally:
         facts.write(layout)
 
@@ -93,8 +99,28 @@ def test_every_family_says_what_the_checkpoint_says(family: str, tmp_path: Path)
     refused = Facts.read(layout).refused
     assert (PADDED[family] in str(refused)) if family in PADDED else refused is None
     rows = rows_of([1, 17, 40, 5, 9])
-    for found, wanted in zip(TorchEngine(layout, "cpu").encode_rows(rows), expected(checkpoint, rows), strict=True):
+    for found, wanted in zip(
+        TorchEngine.open(layout, "cpu").encode_rows(rows), expected(checkpoint, rows), strict=True
+    ):
         np.testing.assert_allclose(found.numpy(), wanted, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("packs", [True, False])
+@pytest.mark.parametrize("rows", [[7, 40, 1], [9] * 64, [5] * 65])
+def test_pairs_score_as_the_exported_cross_encoder_does(
+    packs: bool, rows: list[int], layout: Layout, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    trace_backbone(checkpoint, tmp_path / "backbone.onnx")
+    write_cross_encoder(tmp_path / "backbone.onnx", PAIR_HEAD, tmp_path / "pairs.onnx")
+    facts = Facts.read(layout)
+    form = Form(torch.device("cpu"), torch.float32, packs)
+    pairs = TorchPairs(Runner(load_pair_encoder(layout, facts, form.dtype, packs), facts, form))
+    ids, mask = pad_rows(rows_of(rows), max(rows), checkpoint.template().pad)
+    np.testing.assert_allclose(
+        pairs(ids, mask), OnnxEngine(tmp_path / "pairs.onnx", threads=1)(ids, mask), atol=TOLERANCE
+    )
+    with pytest.raises(InvalidArgumentError, match="INPUT_IDS from"):
+        pairs(ids + 1000, mask)
 
 
 @given(lengths=st.lists(st.integers(1, 66), min_size=1, max_size=70), seed=st.integers(0, 9))
@@ -147,7 +173,7 @@ class Capturing:
 
 def test_a_shape_is_captured_once_and_replayed_on_other_numbers(layout: Layout, checkpoint: Checkpoint) -> None:
     capturing = Capturing()
-    engine = TorchEngine(layout, "cpu", capture=capturing)
+    engine = TorchEngine.open(layout, "cpu", capture=capturing)
     kept = []
     for seed in range(3):
         rows = rows_of([20, 30 - seed], seed)  # the same bucket
@@ -161,9 +187,9 @@ def test_a_shape_is_captured_once_and_replayed_on_other_numbers(layout: Layout, 
 
 
 def test_large_calls_are_not_captured(layout: Layout, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pytorch_engine, "MOST_CAPTURED_TOKENS", 100)
+    monkeypatch.setattr(runner, "MOST_CAPTURED_TOKENS", 100)
     capturing = Capturing()
-    engine = TorchEngine(layout, "cpu", capture=capturing)
+    engine = TorchEngine.open(layout, "cpu", capture=capturing)
     rows = rows_of([60, 60])
     for found, wanted in zip(engine.encode_rows(rows), expected(checkpoint, rows), strict=True):
         np.testing.assert_allclose(found.numpy(), wanted, atol=TOLERANCE)
@@ -172,8 +198,8 @@ def test_large_calls_are_not_captured(layout: Layout, checkpoint: Checkpoint, mo
 
 def test_warming_up_captures_what_calls_of_those_lengths_need(layout: Layout) -> None:
     capturing = Capturing()
-    engine = TorchEngine(layout, "cpu", capture=capturing)
-    engine.warm_up((32,), 256)
+    engine = TorchEngine.open(layout, "cpu", capture=capturing)
+    engine.warm_up((32,))
     warm = capturing.captured
     for rows in range(1, 9):
         engine.encode_rows(rows_of([32] * rows))
@@ -181,17 +207,17 @@ def test_warming_up_captures_what_calls_of_those_lengths_need(layout: Layout) ->
 
 
 def test_padded_rows_are_warmed_up_too(padding: TorchEngine) -> None:
-    padding.warm_up((8,), 64)
-    before = len(padding._graphs)
+    padding.warm_up((8,))
+    before = len(padding._runner.graphs)
     for rows in range(1, 9):
         padding.encode_rows(rows_of([8] * rows))
-    assert len(padding._graphs) == before
+    assert len(padding._runner.graphs) == before
 
 
 def test_halves_are_near(layout: Layout, checkpoint: Checkpoint) -> None:
     rows = rows_of([7, 30])
     for dtype, error in (("bfloat16", 0.1), ("float16", 0.01)):
-        engine = TorchEngine(layout, "cpu", dtype)
+        engine = TorchEngine.open(layout, "cpu", dtype)
         for found, wanted in zip(engine.encode_rows(rows), expected(checkpoint, rows), strict=True):
             assert found.dtype == torch.float32
             assert 0 < np.abs(found.numpy() - wanted).max() < error
@@ -199,7 +225,7 @@ def test_halves_are_near(layout: Layout, checkpoint: Checkpoint) -> None:
 
 
 def test_torch_compile_can_trace_it(layout: Layout, checkpoint: Checkpoint) -> None:
-    engine = TorchEngine(layout, "cpu", compiler="eager")
+    engine = TorchEngine.open(layout, "cpu", compiler="eager")
     rows = rows_of([7, 30])
     for found, wanted in zip(engine.encode_rows(rows), expected(checkpoint, rows), strict=True):
         np.testing.assert_allclose(found.numpy(), wanted, atol=TOLERANCE)
@@ -252,11 +278,11 @@ def test_flash_attention_has_its_limits() -> None:
 
 def test_files_that_cannot_be_used_are_errors(checkpoint: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="exported without the engine torch; export it anew with --engine torch"):
-        TorchEngine(Layout(tmp_path / "none"), "cpu")
+        TorchEngine.open(Layout(tmp_path / "none"), "cpu")
     layout = write(checkpoint, tmp_path / "artifact")
     (layout.torch_encoder / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(ArtifactError, match=r"(?s)encoder/torch cannot be loaded .*make export"):
-        TorchEngine(layout, "cpu")
+        TorchEngine.open(layout, "cpu")
     layout.torch_facts.write_text('{"vocabulary": 3}', encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"engine\.json is corrupt"):
-        TorchEngine(layout, "cpu")
+        TorchEngine.open(layout, "cpu")

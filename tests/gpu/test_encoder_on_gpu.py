@@ -37,7 +37,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 
 @pytest.fixture(scope="module")
 def on_cpu(layout: Layout) -> TorchEngine:
-    return TorchEngine(layout, "cpu", "float32")
+    return TorchEngine.open(layout, "cpu", "float32")
 
 
 def rows_of(lengths: list[int], seed: int = 0) -> Rows:
@@ -53,7 +53,7 @@ def assert_near(engine: TorchEngine, on_cpu: TorchEngine, rows: Rows, error: flo
 
 @pytest.mark.parametrize("dtype", ERRORS)
 def test_rows_are_encoded_as_on_the_cpu_captured_and_replayed(dtype: str, layout: Layout, on_cpu: TorchEngine) -> None:
-    engine = TorchEngine(layout, "cuda", dtype)
+    engine = TorchEngine.open(layout, "cuda", dtype)
     assert engine.packs == (dtype != "float32")
     for seed in range(3):
         for lengths in ([1], [34] * 5, [7, 66, 1, 30], [66] * 64):  # the last is too large for a graph
@@ -61,22 +61,22 @@ def test_rows_are_encoded_as_on_the_cpu_captured_and_replayed(dtype: str, layout
 
 
 def test_warming_up_captures_every_common_shape(layout: Layout, on_cpu: TorchEngine) -> None:
-    engine = TorchEngine(layout, "cuda", "float16")
+    engine = TorchEngine.open(layout, "cuda", "float16")
     engine.warm_up()
-    captured = len(engine._graphs)
+    captured = len(engine._runner.graphs)
     for rows in (1, 3, 17, 64):
         assert_near(engine, on_cpu, rows_of([32] * rows), ERRORS["float16"])
-    assert len(engine._graphs) == captured
+    assert len(engine._runner.graphs) == captured
 
 
 def test_a_compiled_model_says_the_same(layout: Layout, on_cpu: TorchEngine) -> None:
-    engine = TorchEngine(layout, "cuda", "float16", compiler="inductor")
+    engine = TorchEngine.open(layout, "cuda", "float16", compiler="inductor")
     for lengths in ([34] * 5, [7, 66, 1, 30]):
         assert_near(engine, on_cpu, rows_of(lengths), ERRORS["float16"])
 
 
 def test_ids_that_are_unknown_do_not_break_what_comes_after(layout: Layout, on_cpu: TorchEngine) -> None:
-    engine = TorchEngine(layout, "cuda", "float16")
+    engine = TorchEngine.open(layout, "cuda", "float16")
     with pytest.raises(InvalidArgumentError, match="INPUT_IDS"):
         engine.encode_rows([np.array([5, 1_000_000])])
     assert_near(engine, on_cpu, rows_of([9]), ERRORS["float16"])

@@ -1,8 +1,9 @@
-"""The engine torch behind a real server, on a CPU: its answers beside those of the exported graph, offline."""
+"""The engine torch behind a real server, on a CPU: its answers beside those of the exported graphs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -22,11 +23,12 @@ def by_torch(sample: SamplePaths, tmp_path_factory: pytest.TempPathFactory) -> I
     artifact = export(sample, write_segments(directory, "item"), directory / "store", "fp32", ["torch"])
     repository = directory / "model_repository"
     assemble(TRACKED_REPOSITORY, artifact, repository)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in SETTINGS.items():
-            patch.setenv(name, value)
-        with serve(repository) as server:
-            yield Served("item", repository, server, Offline(artifact))
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in SETTINGS.items():
+                patch.setenv(name, value)
+            server = stack.enter_context(serve(repository))
+        yield Served("item", repository, server, Offline(artifact))
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -47,3 +49,9 @@ def test_ids_that_the_encoder_does_not_know_fail_alone(by_torch: Served) -> None
         by_torch.raw("segment_encoder", INPUT_IDS=good * 0 + 1_000_000, ATTENTION_MASK=ones)
     again = by_torch.raw("segment_encoder", INPUT_IDS=good, ATTENTION_MASK=ones).as_numpy("TOKEN_EMBEDDINGS")
     np.testing.assert_array_equal(again, found)
+
+
+def test_the_cross_encoder_scores_as_the_exported_graph_does(by_torch: Served, by_item: Served) -> None:
+    texts = ["tent", QUERIES[0], PROFILE]
+    with by_torch.client() as ours, by_item.client() as theirs:
+        np.testing.assert_allclose(ours.cross_encode(PROFILE, texts), theirs.cross_encode(PROFILE, texts), atol=1e-4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,9 +14,11 @@ from transformers.utils import logging
 
 from tesserank.artifact.layout import Layout
 from tesserank.encoding.pytorch.attention import NAME
-from tesserank.encoding.pytorch.model import SegmentEncoder
+from tesserank.encoding.pytorch.model import Encoder, PairEncoder, SegmentEncoder
 from tesserank.errors import ArtifactError
 from tesserank.files import read_json, write_json
+
+EncoderT = TypeVar("EncoderT", bound=Encoder)
 
 
 @dataclass(frozen=True)
@@ -45,25 +48,45 @@ class Facts:
             raise ArtifactError(f"{layout.torch_facts} is corrupt ({error}): rebuild it with make export") from error
 
 
-def load(layout: Layout, facts: Facts, device: torch.device, dtype: torch.dtype, packs: bool) -> SegmentEncoder:
-    """The encoder on a device, its backbone in ``dtype``; ``packs``: for ``packed``, else for padded rows.
+def load_encoder(layout: Layout, facts: Facts, dtype: torch.dtype, packs: bool) -> SegmentEncoder:
+    """The segment encoder, its backbone in ``dtype``; ``packs``: for ``packed``, else for padded rows.
 
     Raises ArtifactError if its files cannot be loaded.
     """
-    try:
-        attention = {"attn_implementation": NAME} if packs else {}
-        with without_progress_bars():
-            backbone = AutoModel.from_pretrained(layout.torch_encoder, dtype=dtype, local_files_only=True, **attention)
-        if backbone.config.is_encoder_decoder:
-            backbone = backbone.get_encoder()
+    with _as_artifact_error(layout):
         with np.load(layout.torch_projection) as saved:
-            encoder = SegmentEncoder(backbone, saved["weight"], saved["bias"], facts.position_offset)
+            weight, bias = saved["weight"], saved["bias"]
+        encoder = SegmentEncoder(_backbone(layout, dtype, packs), weight, bias, facts.position_offset)
+    return _ready(encoder)
+
+
+def load_pair_encoder(layout: Layout, facts: Facts, dtype: torch.dtype, packs: bool) -> PairEncoder:
+    """The baseline's pair encoder, on the same backbone. Raises ArtifactError as ``load_encoder`` does."""
+    with _as_artifact_error(layout):
+        encoder = PairEncoder(_backbone(layout, dtype, packs), np.load(layout.torch_pair_head), facts.position_offset)
+    return _ready(encoder)
+
+
+def _backbone(layout: Layout, dtype: torch.dtype, packs: bool) -> Any:
+    attention = {"attn_implementation": NAME} if packs else {}
+    with without_progress_bars():
+        backbone = AutoModel.from_pretrained(layout.torch_encoder, dtype=dtype, local_files_only=True, **attention)
+    return backbone.get_encoder() if backbone.config.is_encoder_decoder else backbone
+
+
+def _ready(encoder: EncoderT) -> EncoderT:
+    encoder.eval().requires_grad_(False)
+    return encoder
+
+
+@contextmanager
+def _as_artifact_error(layout: Layout) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # transformers and torch raise classes of their own for every kind of broken file
         raise ArtifactError(
             f"{layout.torch_encoder} cannot be loaded ({error}): rebuild it with make export"
         ) from error
-    encoder.to(device).eval().requires_grad_(False)
-    return encoder
 
 
 @contextmanager

@@ -44,6 +44,13 @@ class Packed:
         ids = np.concatenate([np.empty(0, dtype=np.int64), *rows])
         return Packed(ids, np.arange(len(ids)) - np.repeat(offsets[:-1], lengths), offsets)
 
+    def padded(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Ids [R, longest], 0 behind each row, and which of them are real."""
+        real = np.arange(self.longest) < np.diff(self.offsets)[:, None]
+        ids = np.zeros(real.shape, dtype=np.int64)
+        ids[real] = self.ids
+        return ids, real
+
     @property
     def longest(self) -> int:
         """Tokens of the longest row."""
