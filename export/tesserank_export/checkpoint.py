@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.utils import logging
 
+from tesserank.encoding.pytorch.files import without_progress_bars
 from tesserank.encoding.template import Template
 from tesserank.errors import ArtifactError, ConfigError
 from tesserank.files import sha256_file
@@ -45,7 +46,7 @@ class Checkpoint:
         Eager attention: the form that graph fusion knows. Raises ConfigError if the weights cannot be loaded or leave
         a part of the backbone without values.
         """
-        with _without_progress_bars(), self._as_config_error("cannot be loaded"):
+        with without_progress_bars(), self._as_config_error("cannot be loaded"):
             model, loading = AutoModel.from_pretrained(
                 self.directory, attn_implementation="eager", dtype=torch.float32, output_loading_info=True
             )
@@ -61,6 +62,29 @@ class Checkpoint:
     def hidden_size(self) -> int:
         """Dimensions of the backbone's hidden states."""
         return int(self._config().hidden_size)
+
+    @property
+    def position_offset(self) -> int:
+        """The position of a row's first token."""
+        config = self._config()
+        return int(config.pad_token_id) + 1 if config.model_type in _POSITIONS_AFTER_PADDING else 0
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids the backbone has an embedding of."""
+        return int(self._config().vocab_size)
+
+    @property
+    def head_dim(self) -> int:
+        """Dimensions of an attention head."""
+        config = self._config()
+        return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+    def copy_model(self, folder: Path) -> None:
+        """Copy the configuration and the weights, as they are, into ``folder``."""
+        for pattern in ("config.json", *_WEIGHT_FILES, *(f"{name}.index.json" for name in _WEIGHT_FILES)):
+            for path in sorted(self.directory.glob(pattern)):
+                shutil.copyfile(path, folder / path.name)
 
     def save_tokenizer(self, path: Path) -> None:
         """Write tokenizer.json. Raises ConfigError for a tokenizer that has no fast form."""
@@ -104,9 +128,7 @@ class Checkpoint:
         positions = getattr(config, "max_position_embeddings", None)
         if not positions or positions < 0:  # relative positions, without an end
             return _MAX_TOKENS
-        if config.model_type in _POSITIONS_AFTER_PADDING:
-            positions -= config.pad_token_id + 1
-        return min(int(positions), _MAX_TOKENS)
+        return min(int(positions) - self.position_offset, _MAX_TOKENS)
 
     @contextmanager
     def _as_config_error(self, what: str) -> Iterator[None]:
@@ -172,18 +194,6 @@ def _hub_checkpoint(model: str) -> Checkpoint:
             "network, or download the checkpoint elsewhere and pass its directory to --model"
         ) from error
     return Checkpoint(model, directory, _digest(directory))
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """transformers draws a bar for each load, across the export's own lines of progress."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _digest(directory: Path) -> str:

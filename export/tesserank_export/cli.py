@@ -19,7 +19,7 @@ from tesserank.paths import ARTIFACTS, MODEL_REPOSITORY, TRACKED_REPOSITORY
 from tesserank_export.catalog import CATEGORY_FIELD
 from tesserank_export.events import EventFields
 from tesserank_export.heldout import PROTOCOLS
-from tesserank_export.options import ExportOptions
+from tesserank_export.options import ENGINES, PLAN_PRECISIONS, ExportOptions
 from tesserank_export.parity import TOLERANCES, Tolerance
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dim", type=int, default=128, help="dimensions of token vectors (%(default)s)")
     parser.add_argument("--collaborative-dim", type=int, default=128, help="of collaborative vectors (%(default)s)")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the served encoder (%(default)s)")
+    parser.add_argument(
+        "--engine", action="append", default=[], choices=ENGINES, help="export the encoder for it too; may be repeated"
+    )
+    parser.add_argument(
+        "--tensorrt-precision", choices=PLAN_PRECISIONS, default="fp16", help="of --engine tensorrt (%(default)s)"
+    )
 
 
 def event_fields(args: argparse.Namespace) -> EventFields:
@@ -95,6 +101,8 @@ def export_as(args: argparse.Namespace, fit: bool) -> tuple[Path, Export]:
         dim=args.dim,
         collaborative_dim=args.collaborative_dim,
         precision=args.precision,
+        engines=tuple(dict.fromkeys(args.engine)),
+        plan_precision=args.tensorrt_precision,
         threads=args.threads,
         seed=args.seed,
         tolerances=_tolerances(args.tolerance),

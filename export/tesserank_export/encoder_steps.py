@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tesserank.artifact.bundle import save_template
 from tesserank.artifact.layout import PRECISIONS, Layout
-from tesserank.encoding.batch import EncoderRows, encode_composed
+from tesserank.encoding.batch import Encode, EncoderRows, encode_composed
 from tesserank.encoding.engine import OnnxEngine
+from tesserank.encoding.providers import Profile, ProviderSettings, profiles
+from tesserank.encoding.pytorch.engine import TorchEngine
+from tesserank.encoding.pytorch.files import Facts
 from tesserank.encoding.template import Template
 from tesserank.files import read_json, sha256_file, write_json
 from tesserank_export import graph, parity
 from tesserank_export.checkpoint import Checkpoint
-from tesserank_export.heads import Projection
-from tesserank_export.options import ExportOptions
+from tesserank_export.heads import Projection, random_pair_head
+from tesserank_export.options import PLAIN, TENSORRT, ExportOptions
 from tesserank_export.projection import fit_projection
 from tesserank_export.steps import Steps, digest_of
+from tesserank_export.tensorrt_plan import PlanEngine, build_plan, find_tensorrt, to_float16
 from tesserank_export.torch_encoder import torch_encode
+from tesserank_export.torch_engine import write_torch_engine
 
 _PROJECTION_ITEMS = 2048  # items whose tokens the projection is fitted on
 _PARITY_TEXTS = 128
+TORCH_PARITIES = {"torch": "float32", "torch_bf16": "bfloat16"}  # in the report -> what the engine computes in
 _ROWS = EncoderRows(32)  # inputs in a call of the encoder
 
 TokenIds = Sequence[Sequence[int]]
@@ -93,49 +101,128 @@ class EncoderSteps:
             parts = [sha256_file(layout.encoder(precision)) for precision in PRECISIONS]
             tokens = [sha256_file(path) for path in sorted(tokenizer.iterdir())]
             identity = digest_of([parts, tokens, self._options.precision])
-            write_json(layout.encoder_meta, {"encoder_id": identity, "dim": projection.weight.shape[1]})
+            meta = {"encoder_id": identity, "dim": projection.weight.shape[1], "max_tokens": self.template.max_tokens}
+            write_json(layout.encoder_meta, meta)
 
-        content = [digest_of([array.tolist() for array in (projection.weight, projection.bias)]), backbone.name]
-        inputs = [content, tokenizer.parent.name, self._options.precision]
+        inputs = [_content(projection, backbone), tokenizer.parent.name, self._options.precision]
         return self._steps.run("encoder", "encoder: fp32 and int8", inputs, build) / "encoder"
 
-    def parity(self, projection: Projection, encoder: Path, items: TokenIds) -> dict[str, Any]:
-        """Compare torch with both graphs on texts of the catalogue; raises a named ParityError."""
+    def plain(self, projection: Projection, backbone: Path) -> Path:
+        """A directory of the encoder part with the graph in standard operators, which TensorRT reads."""
+
+        def build(scratch: Path) -> None:
+            layout = Layout(scratch)
+            layout.plain_encoder.parent.mkdir()
+            raw = scratch / "backbone.onnx"
+            graph.trace_backbone(self._checkpoint, raw)
+            graph.write_encoder(raw, projection, layout.plain_encoder)
+            raw.unlink()
+
+        return self._steps.run("plain", "encoder: plain", _content(projection, backbone), build) / "encoder"
+
+    def plan(self, projection: Projection, backbone: Path) -> Path:
+        """A directory of the encoder part with the plan of this machine's GPU. Raises ConfigError without one."""
+        trt, target = find_tensorrt()
+        plain = Layout(self.plain(projection, backbone).parent).plain_encoder
+        timings = self._options.work / f"timings-{target.file}"
+
+        def build(scratch: Path) -> None:
+            graph = plain
+            if self._options.plan_precision == "fp16":
+                graph = scratch / "half.onnx"
+                to_float16(plain, graph)
+            layout = Layout(scratch)
+            layout.plans.mkdir(parents=True)
+            (layout.plans / target.file).write_bytes(build_plan(trt, graph, self._profiles(), timings))
+            (scratch / "half.onnx").unlink(missing_ok=True)
+
+        inputs = [_content(projection, backbone), asdict(target), self._options.plan_precision]
+        title = f"encoder: TensorRT {target.version} for {target.gpu}"
+        return self._steps.run("tensorrt", title, inputs, build) / "encoder"
+
+    def _profiles(self) -> list[Profile]:
+        """As many as ``configs/tensorrt.pbtxt`` names, also of an encoder whose longest input needs fewer."""
+        served = ProviderSettings()
+        own = profiles(served.profile_lengths, served.profile_rows, self.template.max_tokens)
+        return own + own[-1:] * (len(served.profile_lengths) + 1 - len(own))
+
+    def torch_engine(self, projection: Projection, backbone: Path) -> Path:
+        """A directory of the encoder part with what the engine torch needs."""
+
+        def build(scratch: Path) -> None:
+            write_torch_engine(self._checkpoint, projection, self._pair_head(), self.template, Layout(scratch))
+
+        inputs = [_content(projection, backbone), self._options.seed]
+        step = self._steps.run("torch", "encoder: torch", inputs, build)
+        refused = Facts.read(Layout(step)).refused
+        self._steps.say(f"  rows are padded, not packed: {refused}" if refused else "  rows are packed")
+        return step / "encoder"
+
+    def parity(
+        self, projection: Projection, encoder: Path, items: TokenIds, engines: Mapping[str, Path] | None = None
+    ) -> dict[str, Any]:
+        """Compare the checkpoint with both graphs, and with the ``engines`` that there are beside, on texts of the
+        catalogue. Raises a named ParityError.
+        """
         distinct = sorted({tuple(item) for item in items if item})
         picks = np.random.default_rng(self._options.seed).permutation(len(distinct))[:_PARITY_TEXTS]
         sample = [self.template.compose([distinct[i]]) for i in sorted(picks)]
         layout = Layout(encoder.parent)
+        served: dict[str, Callable[[], Encode]] = {
+            precision: partial(OnnxEngine.for_precision, layout.encoder(precision), precision, self._options.threads)
+            for precision in PRECISIONS
+        }
+        for engine, part in (engines or {}).items():
+            served |= self._beside(engine, Layout(part.parent), projection.weight.shape[1])
 
         def build(scratch: Path) -> None:
             original = torch_encode(self._checkpoint, projection, sample)
             compared = {}
-            for precision in PRECISIONS:
-                engine = OnnxEngine.for_precision(layout.encoder(precision), precision, self._options.threads)
-                exported = encode_composed(sample, self.template, engine, _ROWS)
-                compared[precision] = parity.compare(original, exported).as_dict()
+            for name, open_engine in served.items():
+                exported = encode_composed(sample, self.template, open_engine(), _ROWS)
+                compared[name] = parity.compare(original, exported).as_dict()
             write_json(scratch / "parity.json", compared)
 
-        inputs = [encoder.parent.name, [composed.input_ids.tolist() for composed in sample]]
-        step = self._steps.run("parity", "parity of torch, fp32 and int8", inputs, build)
+        parts = [encoder.parent.name, *(part.parent.name for part in (engines or {}).values())]
+        inputs = [parts, [composed.input_ids.tolist() for composed in sample]]
+        step = self._steps.run("parity", f"parity with the checkpoint: {', '.join(served)}", inputs, build)
         report: dict[str, Any] = read_json(step / "parity.json")
-        for precision in PRECISIONS:
-            found = parity.Parity(**report[precision])
+        for name in served:
+            found = parity.Parity(**report[name])
             self._steps.say(
-                f"  {precision}: max error {found.max_error:.1e}, mean {found.mean_error:.1e}, "
+                f"  {name}: max error {found.max_error:.1e}, mean {found.mean_error:.1e}, "
                 f"cosine {found.mean_cosine:.5f}, top-10 agreement {found.top10_agreement:.3f}"
             )
-            parity.check(precision, found, self._options.tolerances[precision])
+            parity.check(name, found, self._options.tolerances[name])
         return report
+
+    def _beside(self, engine: str, layout: Layout, dim: int) -> dict[str, Callable[[], Encode]]:
+        """What an engine is compared as: names in the report, and how to open each."""
+        if engine == PLAIN:
+            return {PLAIN: partial(OnnxEngine, layout.plain_encoder, self._options.threads)}
+        if engine == TENSORRT:
+            return {TENSORRT: partial(self._open_plan, layout, dim)}
+        return {name: partial(TorchEngine.open, layout, "cpu", dtype) for name, dtype in TORCH_PARITIES.items()}
+
+    def _open_plan(self, layout: Layout, dim: int) -> PlanEngine:
+        trt, target = find_tensorrt()
+        plan = (layout.plans / target.file).read_bytes()
+        return PlanEngine(trt, plan, self._profiles(), dim)
+
+    def _pair_head(self) -> NDArray[np.float32]:
+        return random_pair_head(self._checkpoint.hidden_size, self._options.seed)
 
     def cross_encoder(self, backbone: Path) -> Path:
         def build(scratch: Path) -> None:
             layout = Layout(scratch)
             layout.cross_encoder("fp32").parent.mkdir()
-            hidden = self._checkpoint.hidden_size
-            graph.write_cross_encoder(
-                backbone / "backbone.onnx", hidden, self._options.seed, layout.cross_encoder("fp32")
-            )
+            graph.write_cross_encoder(backbone / "backbone.onnx", self._pair_head(), layout.cross_encoder("fp32"))
             graph.quantise(layout.cross_encoder("fp32"), layout.cross_encoder("int8"))
 
         inputs = [backbone.name, self._options.seed]
         return self._steps.run("cross_encoder", "cross-encoder (the baseline)", inputs, build) / "cross_encoder"
+
+
+def _content(projection: Projection, backbone: Path) -> list[str]:
+    """What an encoder is made of."""
+    return [digest_of([array.tolist() for array in (projection.weight, projection.bias)]), backbone.name]

@@ -29,6 +29,7 @@ _IDS, _MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
 _EMBEDDINGS = SEGMENT_ENCODER.outputs[0].name
 _PAIR_SCORES = CROSS_ENCODER.outputs[0].name
 _HIDDEN = "HIDDEN_STATES"
+OWN_NODES = "tesserank/"  # how the names of nodes begin that are appended here
 _MAX_BYTES = 2**31 - 2**20  # protobuf's bound on a message, less what nodes and names take
 
 
@@ -49,7 +50,14 @@ class Backbone(torch.nn.Module):  # type: ignore[misc]  # torch is not followed 
 
 
 def export_backbone(checkpoint: Checkpoint, path: Path) -> Fusion:
-    """Trace the backbone into ONNX and fuse it for ORT.
+    """Trace the backbone into ONNX and fuse it for ORT. Raises ConfigError as ``trace_backbone``."""
+    raw = path.with_suffix(".raw.onnx")
+    config, probes = trace_backbone(checkpoint, raw)
+    return fuse(raw, path, config, probes)
+
+
+def trace_backbone(checkpoint: Checkpoint, path: Path) -> tuple[Any, list[Probe]]:
+    """Trace the backbone into ONNX's standard operators; returns its configuration, and what to try graphs with.
 
     Raises ConfigError, naming the family, if the checkpoint cannot be run on token ids, traced, or stored.
     """
@@ -64,12 +72,11 @@ def export_backbone(checkpoint: Checkpoint, path: Path) -> Fusion:
             probes = _probes(backbone, checkpoint.template(), config.vocab_size)
         except Exception as error:  # whatever a model raises that wants other inputs than text
             raise ConfigError(f"{family} does not run as an encoder of token ids: {first_line(error)}") from error
-        raw = path.with_suffix(".raw.onnx")
         try:
-            _trace(backbone, probes[0], raw)
+            _trace(backbone, probes[0], path)
         except Exception as error:  # the exporter's errors have no base in common
             raise ConfigError(f"{family} cannot be exported to ONNX: {first_line(error)}") from error
-    return fuse(raw, path, config, probes)
+    return config, probes
 
 
 def _probes(backbone: Backbone, template: Template, vocabulary: int) -> list[Probe]:
@@ -112,12 +119,11 @@ def write_encoder(backbone: Path, projection: Projection, path: Path) -> None:
     graph.save(path, _EMBEDDINGS, ["rows", "tokens", projection.weight.shape[1]])
 
 
-def write_cross_encoder(backbone: Path, hidden: int, seed: int, path: Path) -> None:
-    """The baseline: one score a pair from the first token's hidden state. Its head is random: it is there for cost."""
-    weights = np.random.default_rng(seed).normal(0, hidden**-0.5, (hidden, 1)).astype(np.float32)
+def write_cross_encoder(backbone: Path, head: NDArray[np.float32], path: Path) -> None:
+    """The baseline: one score a pair from the first token's hidden state, by a ``head`` [hidden, 1]."""
     graph = _Appender(onnx.load(backbone))
     first = graph.node("Gather", [_HIDDEN, graph.constant("first", np.array(0, dtype=np.int64))], axis=1)
-    scores = graph.node("MatMul", [first, graph.constant("pair_head", weights)])
+    scores = graph.node("MatMul", [first, graph.constant("pair_head", head)])
     graph.node("Squeeze", [scores, graph.constant("last", np.array([-1], dtype=np.int64))], output=_PAIR_SCORES)
     graph.save(path, _PAIR_SCORES, ["rows"])
 
@@ -164,7 +170,7 @@ class _Appender:
         self._count += 1
         name = output or f"tesserank/{operator}_{self._count}"
         self._model.graph.node.append(
-            helper.make_node(operator, inputs, [name], name=f"tesserank/node_{self._count}", **attributes)
+            helper.make_node(operator, inputs, [name], name=f"{OWN_NODES}node_{self._count}", **attributes)
         )
         return name
 

@@ -1,4 +1,6 @@
-"""A checkpoint's own projection to token vectors, where its training gave it one: ColBERT's and PyLate's heads."""
+"""What stands on the backbone: a checkpoint's own projection to token vectors, where its training gave it one, as
+ColBERT's and PyLate's do; and the baseline's pair head.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +29,11 @@ class Projection:
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     source: str
+
+
+def random_pair_head(hidden: int, seed: int) -> NDArray[np.float32]:
+    """The cross-encoder's head [hidden, 1]: untrained, as the baseline is there for its cost."""
+    return np.random.default_rng(seed).normal(0, hidden**-0.5, (hidden, 1)).astype(np.float32)
 
 
 def own_projection(directory: Path, hidden: int) -> Projection | None:

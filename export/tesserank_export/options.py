@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,9 @@ from tesserank.errors import ConfigError
 from tesserank_export.events import EventFields, UnknownPolicy
 from tesserank_export.parity import TOLERANCES, Tolerance
 
+TORCH, PLAIN, TENSORRT = "torch", "plain", "tensorrt"
+ENGINES = (TORCH, PLAIN, TENSORRT)  # what an encoder is exported for beside ONNX Runtime
+PLAN_PRECISIONS = ("fp16", "fp32")  # what a TensorRT plan computes in
 _MAX_SEED = 2**32 - 1  # numpy's and scikit-learn's
 
 
@@ -33,6 +36,8 @@ class ExportOptions:
     dim: int = 128
     collaborative_dim: int = 128
     precision: str = "fp32"
+    engines: Sequence[str] = ()  # of ENGINES
+    plan_precision: str = "fp16"  # of PLAN_PRECISIONS
     threads: int = 2
     seed: int = 0
     tolerances: Mapping[str, Tolerance] = field(default_factory=lambda: dict(TOLERANCES))

@@ -64,6 +64,10 @@ class Tolerance:
 TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(max_error=1e-4, mean_cosine=0.99999, top10_agreement=0.99),
     "int8": Tolerance(max_error=2.0, mean_cosine=0.97, top10_agreement=0.70),
+    "plain": Tolerance(max_error=1e-4, mean_cosine=0.99999, top10_agreement=0.99),
+    "tensorrt": Tolerance(max_error=2.0, mean_cosine=0.99, top10_agreement=0.80),
+    "torch": Tolerance(max_error=1e-4, mean_cosine=0.99999, top10_agreement=0.99),
+    "torch_bf16": Tolerance(max_error=2.0, mean_cosine=0.99, top10_agreement=0.80),
     "index": Tolerance(max_error=2.0, mean_cosine=0.97, top10_agreement=0.98),
     "compact": Tolerance(max_error=2.0, mean_cosine=0.97, top10_agreement=0.94),
 }

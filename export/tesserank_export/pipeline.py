@@ -24,7 +24,7 @@ from tesserank_export.heads import Projection
 from tesserank_export.heldout import HeldOut, hold_out_last
 from tesserank_export.index_steps import IndexSteps
 from tesserank_export.leftovers import swept
-from tesserank_export.options import ExportOptions
+from tesserank_export.options import PLAIN, TENSORRT, TORCH, ExportOptions
 from tesserank_export.publish import publish_artifact
 from tesserank_export.search_steps import Parts, SearchSteps
 from tesserank_export.steps import Steps, library_versions
@@ -59,7 +59,9 @@ class Export:
         backbone = encoders.backbone()
         projection = encoders.projection(backbone, items)
         encoder_part = encoders.encoder(backbone, projection, tokenizer_part)
-        parity = encoders.parity(projection, encoder_part, items)
+        makers = {TORCH: encoders.torch_engine, PLAIN: encoders.plain, TENSORRT: encoders.plan}
+        engines = {engine: makers[engine](projection, backbone) for engine in options.engines}
+        parity = encoders.parity(projection, encoder_part, items, engines)
         cross_encoder_part = encoders.cross_encoder(backbone)
         if options.fit and events is not None:
             texts = IndexSteps(options, self.steps, self._config, encoders.template, encoder_part)
@@ -71,7 +73,14 @@ class Export:
         searched = search.search(catalog, events)
         return publish_artifact(
             store=options.store,
-            parts=(tokenizer_part, encoder_part, cross_encoder_part, index_part, *([searched] if searched else [])),
+            parts=(
+                tokenizer_part,
+                encoder_part,
+                cross_encoder_part,
+                index_part,
+                *engines.values(),
+                *([searched] if searched else []),
+            ),
             name=self._config.name,
             segments=self._text,
             precision=options.precision,
@@ -153,6 +162,7 @@ class Export:
             "settings": {
                 "dim": projection.weight.shape[1],
                 "collaborative_dim": options.collaborative_dim,
+                "engines": list(options.engines),
                 "seed": options.seed,
             },
             "fit": self.fitted,

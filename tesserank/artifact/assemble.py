@@ -14,6 +14,7 @@ from tesserank.artifact.layout import (
     SEGMENTS,
     TOKENIZER_PART,
     Layout,
+    served_plan,
 )
 from tesserank.artifact.manifest import load_manifest
 from tesserank.errors import ArtifactError
@@ -25,8 +26,8 @@ PARTS_OF_MODEL = {
     "segment_encoder": (ENCODER_PART,),
     "segment_embedder": (TOKENIZER_PART, INDEX_PART),
     "segmented_maxsim": (INDEX_PART,),
-    "segment_ranker": (TOKENIZER_PART, INDEX_PART),
-    "cross_encoder": (CROSS_ENCODER_PART, TOKENIZER_PART),
+    "segment_ranker": (TOKENIZER_PART, INDEX_PART, ENCODER_PART),
+    "cross_encoder": (CROSS_ENCODER_PART, TOKENIZER_PART, ENCODER_PART),
     "recommend": (),
 }
 _WARMUP_TEXT = b"warm up"
@@ -51,6 +52,8 @@ def assemble(tracked: Path, artifact: Path, target: Path) -> None:
             if needed:
                 _link_parts(artifact, version / ARTIFACT, needed)
         _write_warmup(scratch / "cross_encoder" / "warmup" / "text")
+        for plan in sorted(Layout(artifact).plans.glob("*.plan")):  # where a TensorRT backend looks for them
+            link_or_copy(plan, scratch / "segment_encoder" / VERSION / served_plan(plan.name))
         # Where an ONNX Runtime backend looks for it. An int8 graph must run row by row (see OnnxEngine), which such a
         # backend does not: without the file, the configuration variant refuses to load.
         if manifest.precision != "int8":

@@ -52,6 +52,34 @@ class Layout:
     def encoder_meta(self) -> Path:
         return self.root / ENCODER_PART / "encoder.json"
 
+    @property
+    def plain_encoder(self) -> Path:
+        """fp32 in ONNX's standard operators alone, as TensorRT reads it; only where it was exported."""
+        return self.root / ENCODER_PART / "model.plain.onnx"
+
+    @property
+    def plans(self) -> Path:
+        """TensorRT plans by ``plan_file``; only where they were exported."""
+        return self.root / ENCODER_PART / "tensorrt"
+
+    @property
+    def torch_encoder(self) -> Path:
+        """The checkpoint's configuration and weights, for the engine torch; only where it was exported."""
+        return self.root / ENCODER_PART / "torch"
+
+    @property
+    def torch_projection(self) -> Path:
+        return self.torch_encoder / "projection.npz"
+
+    @property
+    def torch_pair_head(self) -> Path:
+        """Of the cross-encoder on the same backbone, float32 [hidden, 1]."""
+        return self.torch_encoder / "pair_head.npy"
+
+    @property
+    def torch_facts(self) -> Path:
+        return self.torch_encoder / "engine.json"
+
     def cross_encoder(self, precision: str) -> Path:
         return self.root / CROSS_ENCODER_PART / f"model.{precision}.onnx"
 
@@ -68,3 +96,13 @@ class Layout:
         wanted = [self.manifest, self.segments, self.tokenizer, self.template, self.encoder_meta]
         wanted += [self.encoder(p) for p in PRECISIONS] + [self.cross_encoder(p) for p in PRECISIONS]
         return all(path.is_file() for path in wanted) and self.index.is_dir()
+
+
+def plan_file(capability: tuple[int, int], version: str) -> str:
+    """The name of a TensorRT plan, which runs on GPUs of one compute capability and by one version of TensorRT."""
+    return f"sm{capability[0]}{capability[1]}-tensorrt{version}.plan"
+
+
+def served_plan(plan: str) -> str:
+    """What a plan is called beside the model that serves it: ``configs/tensorrt.pbtxt`` names them by capability."""
+    return f"model.{plan.partition('-')[0]}.plan"

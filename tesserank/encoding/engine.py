@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,33 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from tesserank.errors import ArtifactError
+from tesserank.encoding.batching import Engine, on_cores
+from tesserank.encoding.bound import BoundEngine, ProfiledEngine
+from tesserank.encoding.providers import AUTO, CPU, CUDA, Provider, ProviderSettings, check_loaded, profiles
+from tesserank.encoding.template import LENGTH_BUCKETS, row_lengths
+from tesserank.errors import ArtifactError, ConfigError
 from tesserank.protocol import SEGMENT_ENCODER
 from tesserank.threads import share
 
 _IDS, _MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
 
 
-def _providers() -> list[str]:
-    """CUDA where onnxruntime-gpu is installed and finds a GPU, else the CPU."""
-    available = ort.get_available_providers()
-    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+@dataclass(frozen=True)
+class Graph:
+    """An exported graph. ``plain`` is the same in standard operators, for TensorRT; ``max_tokens``: its longest row.
+
+    ``row_by_row``: see ``OnnxEngine``.
+    """
+
+    path: Path
+    precision: str
+    row_by_row: bool = False
+    plain: Path | None = None
+    max_tokens: int = LENGTH_BUCKETS[-1]
 
 
-class OnnxEngine:
-    """A graph of ids and mask, both int64 [rows, L], to one output [rows, ...].
+class OnnxEngine(Engine):
+    """On a CPU: a graph of ids and mask, both int64 [rows, L], to one output [rows, ...].
 
     ``engine(ids, mask)`` runs a batch on ``threads`` threads, ``on_this_thread`` on the caller's alone: threads that
     share a batch wait for each other at every operator, threads that have batches of their own do not. So the one is
@@ -37,10 +50,10 @@ class OnnxEngine:
     """
 
     def __init__(self, path: Path, threads: int, row_by_row: bool = False) -> None:
-        self.threads = threads
-        self.row_by_row = row_by_row
+        self.batching = on_cores(threads, row_by_row)
+        self._row_by_row = row_by_row
         self._path = path
-        self._session = _session(path, 1 if row_by_row else threads)
+        self._session = _cpu_session(path, 1 if row_by_row else threads)
         helpers = threads - 1 if row_by_row else 0
         self._pool = ThreadPoolExecutor(helpers, thread_name_prefix="encoder") if helpers else None
 
@@ -50,20 +63,20 @@ class OnnxEngine:
         return cls(path, threads, row_by_row=precision == "int8")
 
     def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        if not self.row_by_row:
+        if not self._row_by_row:
             return _run(self._session, input_ids, attention_mask)
         return self._rows(input_ids, attention_mask, self._pool)
 
     def on_this_thread(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """The same, without other threads. May be called from several threads at once."""
-        if not self.row_by_row:
+        if not self._row_by_row:
             return _run(self._single, input_ids, attention_mask)
         return self._rows(input_ids, attention_mask, None)
 
     @cached_property
-    def _single(self) -> ort.InferenceSession:
+    def _single(self) -> Any:
         """For one thread; made when first needed, as it has the weights once more."""
-        return self._session if self.threads == 1 else _session(self._path, 1)
+        return self._session if self.batching.at_once == 1 else _cpu_session(self._path, 1)
 
     def _rows(
         self, ids: NDArray[np.int64], mask: NDArray[np.int64], pool: ThreadPoolExecutor | None
@@ -81,13 +94,6 @@ class OnnxEngine:
         return np.concatenate(rows)
 
 
-def row_lengths(attention_mask: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many tokens of each row are left without the padding at its end, at least 1: [rows, L] -> int64 [rows]."""
-    reversed_mask = attention_mask[:, ::-1] != 0
-    lengths: NDArray[np.int64] = attention_mask.shape[1] - reversed_mask.argmax(axis=1)
-    return np.where(reversed_mask.any(axis=1), lengths, 1)
-
-
 def _lengthened(vectors: NDArray[np.float32], length: int) -> NDArray[np.float32]:
     """[1, n, d] -> [1, length, d], zeros behind."""
     if vectors.shape[1] == length:
@@ -97,21 +103,54 @@ def _lengthened(vectors: NDArray[np.float32], length: int) -> NDArray[np.float32
     return longer
 
 
-def _session(path: Path, threads: int) -> ort.InferenceSession:
+def open_onnx(graph: Graph, threads: int, settings: ProviderSettings) -> Engine:
+    """A graph on the execution provider that the settings choose.
+
+    Raises ConfigError for a provider that is not there, and for int8 on a GPU; ArtifactError for a file that cannot be
+    loaded, or was not exported.
+    """
+    chosen = settings.choose(ort.get_available_providers(), ort.__version__)
+    if graph.precision == "int8" and chosen != CPU:
+        if settings.provider != AUTO:
+            raise ConfigError(
+                f"execution_provider {chosen} and an export of precision int8, which is for CPUs: export with fp32"
+            )
+        chosen = CPU
+    if chosen == CPU:
+        return OnnxEngine(graph.path, threads, graph.row_by_row)
+    device = ("cuda", settings.device_id)
+    if chosen == CUDA:
+        session = _session(graph.path, threads, settings.options(chosen), chosen)
+        return BoundEngine(session, device, graph.max_tokens, settings.cuda_graphs)
+    if graph.plain is None or not graph.plain.is_file():
+        raise ArtifactError(
+            f"TensorRT does not know the fused operators of {graph.path}, and there is no {graph.plain}: export the "
+            "encoder anew with --engine plain"
+        )
+    prepared = profiles(settings.profile_lengths, settings.profile_rows, graph.max_tokens)
+    sessions = [_session(graph.plain, threads, settings.options(chosen, profile), chosen) for profile in prepared]
+    return ProfiledEngine(prepared, [BoundEngine(session, device, graph.max_tokens) for session in sessions])
+
+
+def _cpu_session(path: Path, threads: int) -> Any:
+    return _session(path, threads, ProviderSettings().options(CPU))
+
+
+def _session(path: Path, threads: int, providers: list[Provider], chosen: str = CPU) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Spinning threads would take the cores from the other models of the server.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(str(path), options, providers=_providers())
+        session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime raises classes of its own for every kind of broken file
         raise ArtifactError(f"{path} cannot be loaded ({error}): rebuild it with make export") from error
+    check_loaded(chosen, session.get_providers())
+    return session
 
 
-def _run(
-    session: ort.InferenceSession, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def _run(session: Any, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
     outputs: list[Any] = session.run(None, {_IDS: input_ids, _MASK: attention_mask})
     result: NDArray[np.float32] = outputs[0]
     return result

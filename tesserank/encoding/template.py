@@ -86,6 +86,11 @@ def length_bucket(length: int, max_tokens: int) -> int:
     return min(bucket, max_tokens)
 
 
+def row_bucket(count: int) -> int:
+    """Rows of a call on a GPU are rounded up to the next power of two: its graphs and memory are of one shape each."""
+    return 1 << max(count - 1, 0).bit_length()
+
+
 def pad_rows(rows: Sequence[NDArray[np.int64]], length: int, pad: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Stack inputs of at most ``length`` tokens: ids and attention mask, both int64 [rows, length]."""
     ids = np.full((len(rows), length), pad, dtype=np.int64)
@@ -94,3 +99,10 @@ def pad_rows(rows: Sequence[NDArray[np.int64]], length: int, pad: int) -> tuple[
         ids[row, : len(tokens)] = tokens
         mask[row, : len(tokens)] = 1
     return ids, mask
+
+
+def row_lengths(attention_mask: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many tokens of each row are left without the padding at its end, at least 1: [rows, L] -> int64 [rows]."""
+    reversed_mask = attention_mask[:, ::-1] != 0
+    lengths: NDArray[np.int64] = attention_mask.shape[1] - reversed_mask.argmax(axis=1)
+    return np.where(reversed_mask.any(axis=1), lengths, 1)

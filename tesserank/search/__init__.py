@@ -13,7 +13,7 @@ from tesserank.maxsim import jit
 from tesserank.search.record import RECORD, SearchRecord
 from tesserank.search.standins import load_stand_ins
 from tesserank.segments.config import SegmentsConfig
-from tesserank.serving.scorer import CandidateProposer
+from tesserank.serving.selection import CandidateProposer
 
 __all__ = ["open_proposer"]
 

@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.artifact.assemble import ARTIFACT
-from tesserank.artifact.layout import MANIFEST
-from tesserank.artifact.manifest import Manifest
+from tesserank.artifact.layout import ENCODER_PART, MANIFEST
+from tesserank.artifact.manifest import Manifest, load_manifest
 from tesserank.encoding.batch import EncoderRows
+from tesserank.encoding.batching import EncoderCounts
+from tesserank.encoding.cache import CacheCounters, SegmentCache
+from tesserank.encoding.engines import TORCH, EngineSettings
+from tesserank.encoding.providers import AUTO, CPU
 from tesserank.errors import ArtifactError, ConfigError, OverloadedError, RequestError, TesserankError
 from tesserank.files import read_json
 from tesserank.protocol import SEGMENT_ENCODER, ErrorCode, Interface
 from tesserank.serving import strings
 from tesserank.serving.dispatch import Incoming
+from tesserank.serving.ranker import SegmentRanker
+from tesserank.serving.stages import StageClock
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -70,6 +77,60 @@ def int_parameter(args: dict[str, str], name: str, default: int, lowest: int = 1
     return int(value)
 
 
+def device(args: dict[str, str], default: str = CPU) -> str:
+    """The parameter ``device``; on an instance of a GPU, ``auto`` is that GPU."""
+    value = parameter(args, "device", default)
+    if value == AUTO and args.get("model_instance_kind") == "GPU":
+        return f"cuda:{args['model_instance_device_id']}"
+    return value
+
+
+def engine_settings(args: dict[str, str], threads: int = 2) -> EngineSettings:
+    """How a model's parameters want its encoder run. Raises ConfigError that names the parameter."""
+
+    def read(name: str, default: str) -> str:
+        return device(args, default) if name == "device" else parameter(args, name, default)
+
+    return EngineSettings.read(read, int_parameter(args, "encoder_threads", threads))
+
+
+@dataclass(frozen=True)
+class OpenedRanker:
+    """A ranker, and what there is to read of its cache and, where that is in its process, of its encoder."""
+
+    ranker: SegmentRanker
+    cache: Callable[[], CacheCounters]
+    encoder: Callable[[], EncoderCounts] | None = None
+
+
+def open_ranker(args: dict[str, str], root: Path, clock: StageClock) -> OpenedRanker:
+    """The ranker that a model's parameters ask for: with the encoder in its own process, if ``encoder`` is ``torch``,
+    else calling segment_encoder.
+
+    Raises ConfigError that names a parameter, or ArtifactError.
+    """
+    host_bytes = int_parameter(args, "cache_mib", 256, lowest=0) << 20
+    rows = encoder_rows(args)
+    encoder = parameter(args, "encoder", SEGMENT_ENCODER.model)
+    if encoder == TORCH:
+        from tesserank.serving.device_embedder import open_device_ranker  # here: torch and transformers take seconds
+
+        load_manifest(root, [ENCODER_PART])
+        settings = replace(engine_settings(args), engine=TORCH)
+        if settings.device == CPU:
+            raise ConfigError("encoder torch in the ranker's own process is for GPUs: set device to cuda or cuda:N")
+        device_bytes = int_parameter(args, "device_cache_mib", 1024, lowest=0) << 20
+        opened = open_device_ranker(root, settings, device_bytes, host_bytes, rows.most, clock)
+        return OpenedRanker(opened.ranker, opened.cache.counters, opened.engine.counts)
+    if encoder != SEGMENT_ENCODER.model:
+        raise ConfigError(f"encoder must be {SEGMENT_ENCODER.model} or {TORCH}, not {encoder!r}")
+    cache = SegmentCache(host_bytes)
+    threads = int_parameter(args, "maxsim_threads", 2)
+    return OpenedRanker(
+        SegmentRanker.open(root, cache, call_encoder, rows, threads, clock, device(args)), cache.counters
+    )
+
+
 def encoder_rows(args: dict[str, str]) -> EncoderRows:
     """What a call of segment_encoder may carry, from ``encoder_rows`` and ``encoder_lengths``. Raises ConfigError."""
     lengths = parameter(args, "encoder_lengths", "mixed")
@@ -90,10 +151,25 @@ def prepare_process() -> None:
     sys.setswitchinterval(0.0005)
 
 
-def inputs_of(request: Any, interface: Interface) -> Arrays:
-    """The arrays of a request by tensor name; an optional input that was not sent is absent."""
+def inputs_of(request: Any, interface: Interface, stays: str = "") -> Arrays:
+    """The arrays of a request by tensor name; an optional input that was not sent is absent.
+
+    An input that lies on a GPU comes to the host, but for the one that is named as it ``stays``: that is a tensor of
+    torch there, by DLPack, which copies nothing.
+    """
     names = {tensor.name for tensor in interface.inputs}
-    return {tensor.name(): tensor.as_numpy() for tensor in request.inputs() if tensor.name() in names}
+    return {
+        tensor.name(): _array(tensor, tensor.name() == stays) for tensor in request.inputs() if tensor.name() in names
+    }
+
+
+def _array(tensor: Any, stays: bool) -> Any:
+    if tensor.is_cpu():
+        return tensor.as_numpy()
+    import torch  # only where FORCE_CPU_ONLY_INPUT_TENSORS is "no", for a model that has it
+
+    there = torch.from_dlpack(tensor.to_dlpack())
+    return there if stays else there.cpu().numpy()
 
 
 def call_encoder(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -145,11 +221,13 @@ def respond(answer: Callable[[], Arrays]) -> Any:
         return failure(error)
 
 
-def respond_each(requests: Sequence[Any], interface: Interface, answer: Callable[[Arrays], Arrays]) -> list[Any]:
-    """Answer requests one by one; one that fails fails alone."""
+def respond_each(
+    requests: Sequence[Any], interface: Interface, answer: Callable[[Arrays], Arrays], stays: str = ""
+) -> list[Any]:
+    """Answer requests one by one; one that fails fails alone. ``stays``: see ``inputs_of``."""
 
     def answer_one(request: Any) -> Arrays:
-        return answer(inputs_of(request, interface))
+        return answer(inputs_of(request, interface, stays))
 
     return [respond(partial(answer_one, request)) for request in requests]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from tesserank.artifact.bundle import open_segments, open_template
 from tesserank.artifact.layout import Layout
 from tesserank.encoding.batch import BUCKETS, Encode, EncoderRows, encode_composed
-from tesserank.encoding.cache import SegmentCache
 from tesserank.encoding.template import Composed, Template
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.index import ItemIndex, load_index
@@ -25,7 +24,10 @@ from tesserank.serving.plan import Encoded, LookedUp, SegmentPlanner, Source, Us
 from tesserank.serving.request import UserContext
 from tesserank.serving.segments import SegmentBatch, SpaceTokens, UserSegments
 
-Vectors = dict[bytes, NDArray[np.float32]]  # of encoded segments, by key
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Vectors = dict[bytes, Any]  # of encoded segments, by key: arrays, or tensors of a device (see device_embedder)
 
 
 @dataclass
@@ -57,6 +59,16 @@ class PlannedUsers:
     misses: list[int] = field(default_factory=list)
 
 
+class Cache(Protocol):
+    """Where encoded segments are kept: ``SegmentCache``, or ``TieredCache`` of a GPU."""
+
+    def get(self, key: bytes) -> Any: ...
+
+    def peek(self, key: bytes) -> Any: ...
+
+    def put(self, key: bytes, vectors: Any) -> None: ...
+
+
 class SegmentEmbedder:
     """Embeds the segments of users. ``encode`` runs the encoder, whose calls ``rows`` describes.
 
@@ -70,7 +82,7 @@ class SegmentEmbedder:
         config: SegmentsConfig,
         template: Template,
         tokenize: Callable[[str], list[int]],
-        cache: SegmentCache,
+        cache: Cache,
         encode: Encode,
         rows: EncoderRows = BUCKETS,
     ) -> None:
@@ -84,7 +96,7 @@ class SegmentEmbedder:
         self._planner = SegmentPlanner(index, config, template, tokenize, self._lookups)
 
     @classmethod
-    def open(cls, root: Path, cache: SegmentCache, encode: Encode, rows: EncoderRows = BUCKETS) -> SegmentEmbedder:
+    def open(cls, root: Path, cache: Cache, encode: Encode, rows: EncoderRows = BUCKETS) -> Self:
         """The embedder of an artefact, or of its parts tokenizer and index.
 
         Raises ArtifactError or ConfigError if they are not usable.
@@ -129,12 +141,15 @@ class SegmentEmbedder:
         # What was missing when it was looked up may have been encoded for someone else since.
         found = {key: cached for key in missing if (cached := self._cache.peek(key)) is not None}
         missing = {key: composed for key, composed in missing.items() if key not in found}
-        vectors = encode_composed(list(missing.values()), self._template, self._encode, self._rows)
+        vectors = self._encode_composed(list(missing.values()))
         for key, encoded in zip(missing, vectors, strict=True):
             self._cache.put(key, encoded)
             found[key] = encoded
         for users in requests:
             users.vectors.update({key: found[key] for key in users.missing})
+
+    def _encode_composed(self, inputs: Sequence[Composed]) -> Sequence[Any]:
+        return encode_composed(inputs, self._template, self._encode, self._rows)
 
     def finish(self, users: PlannedUsers) -> EmbeddedUsers:
         """The segments of users nothing of whom is missing any more."""
@@ -162,11 +177,14 @@ class SegmentEmbedder:
         segment_units = _joined([part.segment_units for part in parts])
         return SpaceTokens.weighted(
             segments=_joined([np.arange(first, first + len(source)) for first, source in sources]),
-            tokens=_joined([part.tokens for part in parts]),
+            tokens=self._joined_tokens([part.tokens for part in parts]),
             weights=_joined([part.weights for part in parts]),
             starts=np.cumsum(unit_lengths) - unit_lengths,
             unit_segment=np.repeat(np.arange(len(segment_units)), segment_units),
         )
+
+    def _joined_tokens(self, parts: Sequence[Any]) -> Any:
+        return _joined(parts)
 
     def _token_rows(self, space: str, source: Source, vectors: Vectors) -> TokenRows:
         by_item = self.config.aggregation.group_by_item

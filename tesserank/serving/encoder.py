@@ -1,4 +1,4 @@
-"""The encoder's queue: the rows of all requests that are there, in batches of nearly one length, on every core."""
+"""The encoder's queue: the rows of all requests that are there, in the batches that the engine is quickest with."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tesserank.encoding.engine import row_lengths
+from tesserank.encoding.batching import Batching, EncoderCounts, Engine
+from tesserank.encoding.template import row_lengths
 from tesserank.errors import InvalidArgumentError
 from tesserank.protocol import SEGMENT_ENCODER
 from tesserank.serving.dispatch import Incoming, Reply
@@ -20,37 +20,8 @@ from tesserank.serving.dispatch import Incoming, Reply
 IDS, MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
 EMBEDDINGS = SEGMENT_ENCODER.outputs[0].name
 
-# Of a batch that one thread runs: two rows of 130 tokens, or eight of 34, keep its matrix units as busy as more would,
-# and the less there is in it, the sooner the first of them are done.
-MOST_TOKENS = 300
-MOST_ROWS_ALONE = 64  # of a batch that all threads share
-MOST_PADDING = 0.15  # of a batch's tokens
-BATCH_COST = 15  # tokens that would take as long as a batch does beside its tokens: padding up to that pays
 # Among how many waiting rows, the oldest ones, a batch is put together: to look at all would take longer the more wait.
 _LOOKED_AT = 256
-
-
-class Engine(Protocol):
-    """What runs batches: see ``encoding.engine.OnnxEngine``."""
-
-    threads: int
-    row_by_row: bool
-
-    def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        """A batch on all threads."""
-
-    def on_this_thread(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        """A batch on the caller's thread alone."""
-
-
-@dataclass(frozen=True)
-class EncoderCounts:
-    """Totals since the start: batches run, their rows, and tokens, real ones and with their padding."""
-
-    batches: int = 0
-    rows: int = 0
-    real_tokens: int = 0
-    padded_tokens: int = 0
 
 
 @dataclass
@@ -86,13 +57,14 @@ class EncoderQueue:
     """Answers requests of segment_encoder: rows of token ids, of any lengths, to token vectors.
 
     Triton's dynamic batcher puts whole requests together, and only those of one shape. Here rows are: whoever is free
-    takes the row that has waited longest and, of the others, those nearest to it in length. One thread a core does so;
-    only what comes alone is shared between them, because it would leave the others idle.
+    takes the row that has waited longest and, of the others, those nearest to it in length. On a CPU one thread a core
+    does so, and only what comes alone is shared between them, because it would leave the others idle; on a GPU one
+    thread does.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._most_rows = 1 if engine.row_by_row else MOST_ROWS_ALONE
+        self._batching = engine.batching
         self._waiting: deque[_Row] = deque()
         self._running = 0
         self._closed = False
@@ -100,7 +72,7 @@ class EncoderQueue:
         self._changed = threading.Condition()
         self._threads = [
             threading.Thread(target=self._work, name=f"encoder-{number}", daemon=True)
-            for number in range(engine.threads)
+            for number in range(self._batching.at_once)
         ]
         for thread in self._threads:
             thread.start()
@@ -151,14 +123,14 @@ class EncoderQueue:
 
     def _has_turn(self) -> bool:
         """Whether a thread may go on: to run a batch beside fewer than there are cores for, or to end."""
-        return self._running < self._engine.threads if self._waiting else self._closed
+        return self._running < self._batching.at_once if self._waiting else self._closed
 
     def _all_at_once(self) -> list[_Row] | None:
         """All rows that wait, if they make one batch; they wait no more then."""
-        if not 0 < len(self._waiting) <= self._most_rows:
+        if not 0 < len(self._waiting) <= self._batching.most_rows:
             return None
         rows = list(self._waiting)
-        if padding([row.length for row in rows]) > MOST_PADDING:
+        if not self._batching.unpadded and padding([row.length for row in rows]) > self._batching.most_padding:
             return None
         self._waiting.clear()
         return rows
@@ -166,8 +138,8 @@ class EncoderQueue:
     def _next(self) -> list[_Row]:
         """The oldest row and its companions, but not more than a thread's share of what waits; they wait no more."""
         seen = list(islice(self._waiting, _LOOKED_AT))
-        share = -(-len(self._waiting) // self._engine.threads)
-        chosen = companions([row.length for row in seen], min(share, self._most_rows))
+        share = -(-len(self._waiting) // self._batching.at_once)
+        chosen = companions([row.length for row in seen], self._batching, share)
         for position in sorted(chosen, reverse=True):
             del self._waiting[position]
         return [seen[position] for position in chosen]
@@ -197,7 +169,9 @@ class EncoderQueue:
             else:
                 self._fail(batch[0].request, error)
             return
-        self._count(batch, length)
+        lengths = [row.length for row in batch]
+        with self._changed:
+            self._counts = self._counts.plus(lengths, self._batching.size(sum(lengths), length, len(batch)))
         for row, found in zip(batch, vectors, strict=True):
             self._put(row, found)
 
@@ -218,38 +192,24 @@ class EncoderQueue:
         if first:
             request.reply(error)
 
-    def _count(self, batch: list[_Row], length: int) -> None:
-        with self._changed:
-            was = self._counts
-            self._counts = EncoderCounts(
-                was.batches + 1,
-                was.rows + len(batch),
-                was.real_tokens + sum(row.length for row in batch),
-                was.padded_tokens + length * len(batch),
-            )
-
 
 def padding(lengths: Sequence[int]) -> float:
     """Which part of a batch of rows of these lengths is padding."""
     return 1 - sum(lengths) / (max(lengths) * len(lengths))
 
 
-def companions(lengths: Sequence[int], most_rows: int) -> list[int]:
-    """Positions of the first row and of those that one thread had better run with it, the nearest in length.
-
-    At most ``most_rows`` and, padding included, MOST_TOKENS; at most MOST_PADDING of them padding, and for each row but
-    the first at most BATCH_COST.
-    """
+def companions(lengths: Sequence[int], batching: Batching, share: int) -> list[int]:
+    """Positions of the first row and of those that had better run with it, at most ``share``, the nearest in length."""
     chosen: list[int] = []
     tokens = longest = 0
     for position in sorted(range(len(lengths)), key=lambda i: (abs(lengths[i] - lengths[0]), i)):
-        longest_then = max(longest, lengths[position])
-        padded = longest_then * (len(chosen) + 1)
-        waste = padded - tokens - lengths[position]
-        if chosen and (padded > MOST_TOKENS or waste > min(MOST_PADDING * padded, BATCH_COST * len(chosen))):
+        longest_then, tokens_then = max(longest, lengths[position]), tokens + lengths[position]
+        size = batching.size(tokens_then, longest_then, len(chosen) + 1)
+        most_padding = min(batching.most_padding * size, batching.batch_cost * len(chosen))
+        if chosen and (size > batching.most_tokens or size - tokens_then > most_padding):
             continue
         chosen.append(position)
-        tokens, longest = tokens + lengths[position], longest_then
-        if len(chosen) == most_rows:
+        tokens, longest = tokens_then, longest_then
+        if len(chosen) == min(share, batching.most_rows):
             break
     return chosen

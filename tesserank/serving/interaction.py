@@ -2,50 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.index import ItemIndex
-from tesserank.maxsim import aggregate, cpu
+from tesserank.maxsim import cpu
 from tesserank.maxsim.vectors import ItemVectors
 from tesserank.segments.config import SegmentsConfig
+from tesserank.serving.aggregation import Aggregate, ChannelAggregation, SpaceScores
 from tesserank.serving.segments import UserSegments
 
 Rows = NDArray[np.int64]
 # tokens [Q, d], token weights [Q], starts of units [G], items, rows [n] or None for all -> [n, G]
 UnitScores = Callable[[NDArray[Any], NDArray[Any], NDArray[np.int64], ItemVectors, "Rows | None"], NDArray[Any]]
-# scores [n, K], weights [K], method, temperature -> [n]
-Aggregate = Callable[[NDArray[Any], NDArray[Any], str, float], NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class SpaceScores:
-    """``scores`` [n, S] of the user's ``segments`` [S] in one space."""
-
-    segments: NDArray[np.int64]
-    scores: NDArray[Any]
-
-
-@dataclass(frozen=True)
-class LiveChannel:
-    """A channel that the user has segments in: which of their space's, how weighted, how scaled, how aggregated.
-
-    ``temperature`` is on the scale of the space's raw segment scores.
-    """
-
-    space: str
-    columns: slice | NDArray[np.int64]
-    weights: NDArray[np.float32]
-    scale: float
-    method: str
-    temperature: float
-
-
-class LateInteraction:
+class LateInteraction(ChannelAggregation):
     """Scores the items of an index. ``items`` stand in for those of the spaces that they are named after."""
 
     def __init__(
@@ -56,10 +31,8 @@ class LateInteraction:
         aggregate: Aggregate = cpu.aggregate,
         items: Mapping[str, ItemVectors] | None = None,
     ) -> None:
-        self._scales = {name: space.scale for name, space in index.spaces.items()}
+        super().__init__(index, config, aggregate)
         self._unit_scores = unit_scores
-        self._aggregate = aggregate
-        self._channels = config.channels()
         stored = {name: space.items for name, space in index.spaces.items()} | dict(items or {})
         self.items = {name: cpu.prepared(own) for name, own in stored.items()}
 
@@ -76,92 +49,6 @@ class LateInteraction:
         return {name: self._score_space(user, name, rows) for name in user.spaces}
 
     def _score_space(self, user: UserSegments, name: str, rows: Rows | None) -> SpaceScores:
-        """Units first, then segments, as their channels say."""
         space = user.spaces[name]
         units = self._unit_scores(space.tokens, space.token_weights, space.starts, self.items[name], rows)
-        if len(space.starts) == len(space.segments):  # one unit a segment: nothing to aggregate
-            return SpaceScores(space.segments, units)
-        scores = np.empty((len(space.segments), len(units)), dtype=units.dtype)
-        ends = np.searchsorted(space.unit_segment, np.arange(len(space.segments) + 1)).tolist()
-        for segment, channel in enumerate(user.channels[space.segments].tolist()):
-            own = units[:, ends[segment] : ends[segment + 1]]
-            weights = np.ones(own.shape[1], dtype=np.float32)
-            scores[segment] = self._aggregate(own, weights, *self.aggregation(channel))
-        return SpaceScores(space.segments, scores.T)
-
-    def of_channels(self, channels: Sequence[LiveChannel], spaces: Mapping[str, SpaceScores]) -> NDArray[Any]:
-        """One score an item [n]: aggregated within each channel, added over the channels."""
-        total: Any = 0
-        for channel in channels:
-            own = spaces[channel.space].scores[:, channel.columns]
-            score = self._aggregate(own, channel.weights, channel.method, channel.temperature)
-            score *= own.dtype.type(channel.scale)
-            total = total + score
-        return np.asarray(total)
-
-    def explained(
-        self, user: UserSegments, channels: Sequence[LiveChannel], spaces: Mapping[str, SpaceScores]
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Segment scores [n, K], and each segment's share of the items' scores [n, K]."""
-        segment_scores = self._gathered(user, spaces)
-        shares = np.zeros_like(segment_scores)
-        for channel in channels:
-            space = spaces[channel.space]
-            own = space.scores[:, channel.columns]
-            parts = aggregate.contributions(own, channel.weights, channel.method, channel.temperature)
-            shares[:, space.segments[channel.columns]] = channel.scale * parts
-        return segment_scores, shares
-
-    def _gathered(self, user: UserSegments, spaces: Mapping[str, SpaceScores]) -> NDArray[Any]:
-        first = next(iter(spaces.values())).scores
-        gathered = np.zeros((len(first), len(user)), dtype=first.dtype)
-        for space in spaces.values():
-            gathered[:, space.segments] = space.scores
-        return gathered
-
-    def channels(self, user: UserSegments) -> list[LiveChannel]:
-        """The channels that a user has segments in."""
-        live = []
-        for name, space in user.spaces.items():
-            channels = user.channels[space.segments]
-            for position in dict.fromkeys(channels.tolist()):
-                channel = self._channels[position]
-                columns = np.flatnonzero(channels == position)
-                method, temperature = self.aggregation(position)
-                live.append(
-                    LiveChannel(
-                        space=name,
-                        columns=_as_slice(columns),
-                        weights=user.weights[space.segments[columns]],
-                        scale=channel.weight * self._scales[name],
-                        method=method,
-                        temperature=temperature,
-                    )
-                )
-        return live
-
-    def sensitivity(self, user: UserSegments) -> dict[str, float]:
-        """By space: how much a score changes at most where no unit's score in that space changes by more than 1.
-
-        A soft maximum changes by no more than its largest part does, as its derivatives add up to 1; a sum by all of
-        its parts' changes, weighted.
-        """
-        changes = dict.fromkeys(user.spaces, 0.0)
-        for channel in self.channels(user):
-            parts = 1.0
-            if channel.method == "sum":
-                units = np.bincount(user.spaces[channel.space].unit_segment)
-                parts = float((channel.weights * units[channel.columns]).sum())
-            changes[channel.space] += channel.scale * parts
-        return changes
-
-    def aggregation(self, channel: int) -> tuple[str, float]:
-        """The method of a channel, by its position, and its temperature on the scale of raw segment scores."""
-        own = self._channels[channel]
-        return own.method, own.temperature / self._scales[own.space]
-
-
-def _as_slice(columns: NDArray[np.int64]) -> slice | NDArray[np.int64]:
-    """Consecutive columns as a slice, which takes a view where the positions would take a copy."""
-    first, last = int(columns[0]), int(columns[-1])
-    return slice(first, last + 1) if last - first + 1 == len(columns) else columns
+        return self.of_units(user, name, units)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from tesserank.maxsim.ragged import spans
 class TokenRows:
     """The token vectors of consecutive segments of one user in one space."""
 
-    tokens: NDArray[np.float32]  # [q, d]
+    tokens: Any  # float32 [q, d]: an array, or a tensor of a device
     weights: NDArray[np.float32]  # [q]
     unit_lengths: NDArray[np.int64]  # [g] tokens of each unit
     segment_units: NDArray[np.int64]  # [s] units of each segment

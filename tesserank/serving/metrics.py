@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from tesserank.encoding.batching import EncoderCounts
 from tesserank.encoding.cache import CacheCounters
-from tesserank.serving.encoder import EncoderCounts
 from tesserank.serving.stages import STAGES, StageClock
 
 _CACHE_COUNTERS = {

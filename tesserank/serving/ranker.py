@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from tesserank.artifact.layout import Layout
 from tesserank.encoding.batch import BUCKETS, Encode, EncoderRows
 from tesserank.encoding.cache import SegmentCache
+from tesserank.encoding.providers import AUTO, CPU
+from tesserank.errors import ConfigError
 from tesserank.index import ItemIndex
 from tesserank.search import open_proposer
 from tesserank.segments.config import SegmentsConfig
@@ -20,7 +22,7 @@ from tesserank.serving import stages
 from tesserank.serving.embedder import PlannedUsers, SegmentEmbedder
 from tesserank.serving.pack import RankingPacker, segment_arrays
 from tesserank.serving.request import RankingOptions
-from tesserank.serving.scorer import SegmentScorer
+from tesserank.serving.scorer import Scorer, SegmentScorer
 from tesserank.serving.stages import StageClock
 from tesserank.serving.unpack import ranking_options, user_contexts
 
@@ -48,7 +50,7 @@ class SegmentRanker:
     encoder can wait for it together while others are answered. All may be called from several threads.
     """
 
-    def __init__(self, embedder: SegmentEmbedder, scorer: SegmentScorer, clock: StageClock | None = None) -> None:
+    def __init__(self, embedder: SegmentEmbedder, scorer: Scorer, clock: StageClock | None = None) -> None:
         self._embedder = embedder
         self._scorer = scorer
         self._pack = RankingPacker(embedder.index)
@@ -63,14 +65,15 @@ class SegmentRanker:
         encoder_rows: EncoderRows = BUCKETS,
         maxsim_threads: int = 1,
         clock: StageClock | None = None,
+        device: str = CPU,
     ) -> SegmentRanker:
-        """The ranker of an artefact, or of its parts tokenizer and index, warmed up.
+        """The ranker of an artefact, or of its parts tokenizer and index, warmed up; it scores on ``device``.
 
         Raises ArtifactError or ConfigError if they are not usable.
         """
         clock = clock or StageClock()
         embedder = SegmentEmbedder.open(root, cache, clock.measured_encoder(encode), encoder_rows)
-        return cls(embedder, open_scorer(root, embedder.index, embedder.config, maxsim_threads), clock)
+        return cls(embedder, open_scorer(root, embedder.index, embedder.config, maxsim_threads, device), clock)
 
     def answer(self, arrays: Arrays) -> Arrays:
         """The arrays of one request's answer. Raises a RequestError if the request cannot be answered."""
@@ -105,12 +108,31 @@ class SegmentRanker:
             return self._pack(rankings, max(map(len, embedded.segments))) | segment_arrays(embedded)
 
 
-def open_scorer(root: Path, index: ItemIndex, config: SegmentsConfig, threads: int) -> SegmentScorer:
-    """The scorer of an artefact's index, warmed up; it searches the catalogue as the segments file says.
+def open_scorer(root: Path, index: ItemIndex, config: SegmentsConfig, threads: int, device: str = CPU) -> Scorer:
+    """The scorer of an artefact's index, warmed up; on the CPU it searches the catalogue as the segments file says.
 
-    Raises ArtifactError if the index was not exported for that.
+    Raises ArtifactError if the index was not exported for that, ConfigError for a device that cannot be had.
     """
+    if device != CPU and (there := _on_device(index, config, device)) is not None:
+        return there
     proposer = open_proposer(Layout(root).index, index, config, threads)
     scorer = SegmentScorer.threaded(index, config, threads, proposer)
+    scorer.warm_up()
+    return scorer
+
+
+def _on_device(index: ItemIndex, config: SegmentsConfig, device: str) -> Scorer | None:
+    """The scorer of a GPU; None where the device ``auto`` finds none."""
+    try:
+        from tesserank.devices import choose_device
+        from tesserank.serving.device_scorer import DeviceScorer  # here: torch and triton take seconds, and gigabytes
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"device {device} needs {error.name}, which is not installed: pip install torch with CUDA (docs/gpu.md), "
+            f"or choose the device {CPU}"
+        ) from error
+    if device == AUTO and choose_device(device).type == CPU:
+        return None
+    scorer = DeviceScorer(index, config, device)
     scorer.warm_up()
     return scorer

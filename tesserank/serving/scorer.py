@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,29 +12,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tesserank.errors import InvalidArgumentError, UnknownItemError
 from tesserank.index import ItemIndex
-from tesserank.index.categories import UnknownCategoryError
 from tesserank.maxsim import aggregate, cpu, reference
 from tesserank.maxsim.topk import top_k
 from tesserank.segments.config import SegmentsConfig
-from tesserank.serving.interaction import LateInteraction, Rows, SpaceScores
-from tesserank.serving.request import RankingOptions, check_options, describe_ids
+from tesserank.serving.aggregation import SpaceScores
+from tesserank.serving.interaction import LateInteraction, Rows
+from tesserank.serving.request import RankingOptions, check_options
 from tesserank.serving.screen import Screen
 from tesserank.serving.segments import SpaceTokens, UserSegments
-
-# Of the catalogue. If more than this may be ranked, all of it is scored and the rest struck out; else only what may be.
-_MOSTLY = 0.9
-
-
-class CandidateProposer(Protocol):
-    """Finds the items worth scoring, so that not all of them are."""
-
-    def propose(self, user: UserSegments, count_hint: int, allowed: NDArray[np.bool_] | None) -> Rows | None:
-        """Rows among which the user's best ``count_hint`` items probably are, ascending and each once.
-
-        ``allowed`` bool [N] says which may be proposed, None that all may. The answer None is: score them all.
-        """
+from tesserank.serving.selection import CandidateProposer, Selection
 
 
 @dataclass(frozen=True)
@@ -50,6 +37,13 @@ class Ranking:
     contributions: NDArray[Any]
     unknown_candidates: int
     seconds: Mapping[str, float]
+
+
+class Scorer(Protocol):
+    """What ranks: on the CPU ``SegmentScorer``, on a GPU ``device_scorer.DeviceScorer``."""
+
+    def rank(self, users: Sequence[UserSegments], options: Sequence[RankingOptions]) -> list[Ranking]:
+        """Rank for each of B users. Raises a RequestError naming the user's row if an option cannot be used."""
 
 
 class SegmentScorer:
@@ -70,7 +64,7 @@ class SegmentScorer:
         self._index = index
         self._config = config
         self._interaction = interaction or LateInteraction(index, config)
-        self._proposer = proposer
+        self._selection = Selection(index, proposer)
         self._screen = screen
 
     @classmethod
@@ -95,16 +89,7 @@ class SegmentScorer:
 
         What is paid here: first touches of the vectors, and compiling the kernels (seconds).
         """
-        for position, channel in enumerate(self._config.channels()):
-            space = self._index.spaces[channel.space]
-            one = np.zeros(1, dtype=np.int64)
-            tokens = space.items.item(0)
-            user = UserSegments(
-                ("warm-up",),
-                np.array([position], dtype=np.int32),
-                np.ones(1, dtype=np.float32),
-                {channel.space: SpaceTokens.weighted(one, tokens, space.item_weights(0), one, one)},
-            )
+        for user in warm_up_users(self._index, self._config):
             self.rank([user], [RankingOptions(top_k=1)])
             self._interaction.scores(user)  # of all items, where a proposer or the screen let a few be scored
 
@@ -118,8 +103,8 @@ class SegmentScorer:
 
     def _rank_user(self, user: UserSegments, options: RankingOptions, k: int, row: int) -> Ranking:
         started = perf_counter()
-        allowed = self._allowed(options, row)
-        rows, unknown = self._rows_to_score(user, options, k, allowed, row)
+        selected = self._selection.select(user, options, k, row)
+        rows, allowed = selected.rows, selected.allowed
         proposed = perf_counter()
         if self._screen is not None:
             left = self._screen.survivors(user, rows, allowed, k)
@@ -129,7 +114,7 @@ class SegmentScorer:
         matched = perf_counter()
         channels = interaction.channels(user)
         scores = interaction.of_channels(channels, spaces)
-        if rows is None and allowed is not None:
+        if allowed is not None:
             scores[~allowed] = -np.inf
         best = top_k(scores, k)
         top = {name: SpaceScores(space.segments, space.scores[best]) for name, space in spaces.items()}
@@ -140,57 +125,19 @@ class SegmentScorer:
             scores=scores[best],
             segment_scores=segment_scores,
             contributions=shares,
-            unknown_candidates=unknown,
+            unknown_candidates=selected.unknown,
             seconds={"propose": proposed - started, "maxsim": matched - proposed, "aggregate": ended - matched},
         )
 
-    # Which items
 
-    def _allowed(self, options: RankingOptions, row: int) -> NDArray[np.bool_] | None:
-        """Which items may be in the answer, bool [N]; None: all."""
-        allowed = self._in_categories(options.categories, row) if options.categories else None
-        if excluded := options.excluded:
-            rows = self._index.rows(excluded)
-            allowed = np.ones(len(self._index), dtype=bool) if allowed is None else allowed
-            allowed[rows[rows >= 0]] = False
-        return allowed
-
-    def _in_categories(self, wanted: Sequence[bytes], row: int) -> NDArray[np.bool_]:
-        categories = self._index.categories
-        if categories is None:
-            raise InvalidArgumentError(
-                f"user {row}: CATEGORIES are given, but index {self._index.index_id} knows no categories: "
-                "name the catalogue's field with --category-field when exporting"
-            )
-        try:
-            return categories.allowed(wanted)
-        except UnknownCategoryError as error:
-            raise InvalidArgumentError(f"user {row}: CATEGORIES: {error}") from error
-
-    def _rows_to_score(
-        self, user: UserSegments, options: RankingOptions, k: int, allowed: NDArray[np.bool_] | None, row: int
-    ) -> tuple[Rows | None, int]:
-        """Rows in catalogue order, so that ties break the same way everywhere, or None for all; unknown candidates."""
-        if options.candidates is not None:
-            rows, unknown = self._candidate_rows(options.candidates, options.reject_unknown, row)
-            return (rows if allowed is None else rows[allowed[rows]]), unknown
-        if self._proposer is not None:
-            proposed = self._proposer.propose(user, k, allowed)
-            if proposed is not None and len(proposed) >= k:
-                return proposed, 0
-        if allowed is None or np.count_nonzero(allowed) > _MOSTLY * len(allowed):
-            return None, 0
-        return np.flatnonzero(allowed), 0
-
-    def _candidate_rows(self, candidates: Sequence[bytes], reject_unknown: bool, row: int) -> tuple[Rows, int]:
-        """Index rows of the candidates, each once and ascending; and how many candidates have none."""
-        found = self._index.rows(candidates)
-        rows = np.sort(found)
-        unknown = int(np.searchsorted(rows, 0))
-        if unknown and reject_unknown:
-            missing = [item for item, item_row in zip(candidates, found.tolist(), strict=True) if item_row < 0]
-            raise UnknownItemError(f"user {row}: {describe_ids(missing)} of the candidates not in the catalogue")
-        rows = rows[unknown:]
-        is_first = np.ones(len(rows), dtype=bool)
-        is_first[1:] = rows[1:] != rows[:-1]
-        return rows[is_first], unknown
+def warm_up_users(index: ItemIndex, config: SegmentsConfig) -> Iterator[UserSegments]:
+    """For each channel, a user whose only segment is the first item."""
+    for position, channel in enumerate(config.channels()):
+        space = index.spaces[channel.space]
+        one = np.zeros(1, dtype=np.int64)
+        yield UserSegments(
+            ("warm-up",),
+            np.array([position], dtype=np.int32),
+            np.ones(1, dtype=np.float32),
+            {channel.space: SpaceTokens.weighted(one, space.items.item(0), space.item_weights(0), one, one)},
+        )

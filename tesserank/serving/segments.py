@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ class SpaceTokens:
     """
 
     segments: NDArray[np.int64]  # [S] positions of these segments among the user's K, ascending
-    tokens: NDArray[np.float32]  # [Q, d of the space]
+    tokens: Any  # float32 [Q, d of the space]: an array or, for the scorer of a device, a tensor there
     token_weights: NDArray[np.float32]  # [Q] above 0; those of a unit add up to 1
     starts: NDArray[np.int64]  # [G] first token of each unit
     unit_segment: NDArray[np.int64]  # [G] which of `segments` (0..S-1) a unit belongs to, non-decreasing
@@ -32,7 +33,7 @@ class SpaceTokens:
     @staticmethod
     def weighted(
         segments: NDArray[np.int64],
-        tokens: NDArray[np.float32],
+        tokens: Any,
         weights: NDArray[np.float32],
         starts: NDArray[np.int64],
         unit_segment: NDArray[np.int64],
@@ -72,7 +73,7 @@ class UserSegments:
 class SegmentBatch:
     """The segments of B users, padded to K segments, L tokens and d dimensions; see tesserank.protocol."""
 
-    embeddings: NDArray[np.float32]  # [B, K, L, d]
+    embeddings: Any  # float32 [B, K, L, d]: an array, or a tensor of a device
     token_weights: NDArray[np.float32]  # [B, K, L]
     token_groups: NDArray[np.int32]  # [B, K, L]
     channels: NDArray[np.int32]  # [B, K]
@@ -211,7 +212,8 @@ def _check_values(arrays: Mapping[str, NDArray[Any]]) -> None:
     tokens = arrays[protocol.TOKEN_WEIGHTS.name]
     if not ((tokens >= 0) & (tokens <= 1)).all():  # NaN is neither
         raise InvalidArgumentError("TOKEN_WEIGHTS must lie between 0 and 1")
-    if not np.isfinite(embeddings).all():
+    # NaN is the largest of numbers to numpy and to torch alike.
+    if not math.isfinite(float(abs(embeddings).max())):
         raise InvalidArgumentError("SEGMENT_EMBEDDINGS holds NaN or infinity")
 
 

@@ -24,7 +24,7 @@ def make_artifact(
     layout.segments.write_text('name = "small"\n', encoding="utf-8")
     write_json(layout.tokenizer, {"tokens": []})
     save_template(TEMPLATE, layout.template)
-    write_json(layout.encoder_meta, {"encoder_id": encoder})
+    write_json(layout.encoder_meta, {"encoder_id": encoder, "max_tokens": TEMPLATE.max_tokens})
     for precision in PRECISIONS:
         layout.encoder(precision).write_bytes(graph + precision.encode())
         layout.cross_encoder(precision).write_bytes(b"pairs" + precision.encode())

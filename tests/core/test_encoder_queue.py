@@ -12,32 +12,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tesserank.encoding.batching import MOST_ROWS, Batching, Engine, on_cores, on_gpu
 from tesserank.encoding.template import pad_rows
 from tesserank.errors import InvalidArgumentError
 from tesserank.serving.dispatch import Incoming
-from tesserank.serving.encoder import (
-    BATCH_COST,
-    EMBEDDINGS,
-    IDS,
-    MASK,
-    MOST_PADDING,
-    MOST_ROWS_ALONE,
-    MOST_TOKENS,
-    EncoderQueue,
-    companions,
-)
+from tesserank.serving.encoder import EMBEDDINGS, IDS, MASK, EncoderQueue, companions
 from tests.core.test_workers import PATIENCE_S, until
 
 UNKNOWN = 99  # a token id that the engine fails for
+TWO_CORES, ONE_CORE = on_cores(2), on_cores(1)
+# Padding that is free, padding that is not, rows that run alone, on one thread and on two.
+KINDS = {
+    "cores": TWO_CORES,
+    "row by row": on_cores(2, row_by_row=True),
+    "gpu": on_gpu(),
+    "gpu, unpadded": on_gpu(unpadded=True),
+}
 Arrays = dict[str, NDArray[Any]]
 Texts = Sequence[Sequence[int]]
 
 
-class EchoEngine:
+class EchoEngine(Engine):
     """A token's vector is its id and its row's sum; records the batches, and runs one only once it is let."""
 
-    def __init__(self, threads: int = 2, row_by_row: bool = False) -> None:
-        self.threads, self.row_by_row = threads, row_by_row
+    def __init__(self, batching: Batching = TWO_CORES) -> None:
+        self.batching = batching
         self.shared: list[list[int]] = []  # lengths of the rows of each batch
         self.single: list[list[int]] = []
         self.open = threading.Event()
@@ -82,7 +81,7 @@ class Desk:
     def occupy(self) -> None:
         """Hold up every thread with a row of its own, until the engine is opened."""
         self.engine.open.clear()
-        for number in range(self.engine.threads):
+        for number in range(self.engine.batching.at_once):
             worker = threading.Thread(target=self.submit, kwargs={f"busy {number}": [[7]]}, daemon=True)
             worker.start()  # the first is run by who brings it
             assert self.engine.entered.acquire(timeout=PATIENCE_S)
@@ -106,9 +105,9 @@ def expected(texts: Texts) -> NDArray[np.float32]:
     return vectors
 
 
-@pytest.fixture(params=[False, True], ids=["batches", "row by row"])
+@pytest.fixture(params=KINDS)
 def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
-    desk = Desk(EchoEngine(row_by_row=request.param))
+    desk = Desk(EchoEngine(KINDS[request.param]))
     yield desk
     desk.engine.open.set()
     desk.queue.close()
@@ -117,10 +116,11 @@ def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
 texts = st.lists(st.lists(st.integers(1, 50), min_size=1, max_size=30), min_size=1, max_size=9)
 
 
-@pytest.mark.parametrize("row_by_row", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
 @given(st.lists(texts, min_size=1, max_size=6), st.data())
-def test_every_row_gets_its_own_vectors(row_by_row: bool, requests: list[Texts], data: st.DataObject) -> None:
-    desk = Desk(EchoEngine(row_by_row=row_by_row))
+def test_every_row_gets_its_own_vectors(kind: str, requests: list[Texts], data: st.DataObject) -> None:
+    batching = KINDS[kind]
+    desk = Desk(EchoEngine(batching))
     together = data.draw(st.integers(1, len(requests)))  # the first so many in one call, the others one by one
     names = [f"request {number}" for number in range(len(requests))]
     desk.submit(**dict(zip(names[:together], requests[:together], strict=True)))
@@ -133,10 +133,12 @@ def test_every_row_gets_its_own_vectors(row_by_row: bool, requests: list[Texts],
     batches = desk.engine.shared + desk.engine.single
     assert sorted(length for batch in batches for length in batch) == sorted(lengths)
     assert (counts.rows, counts.batches, counts.real_tokens) == (len(lengths), len(batches), sum(lengths))
-    assert counts.padded_tokens == sum(max(batch) * len(batch) for batch in batches)
-    assert counts.padded_tokens - counts.real_tokens <= MOST_PADDING * counts.padded_tokens
-    if row_by_row:
-        assert all(len(batch) == 1 for batch in batches)
+    assert all(len(batch) <= batching.most_rows for batch in batches)
+    if batching.unpadded:
+        assert counts.padded_tokens == counts.real_tokens
+    else:
+        assert counts.padded_tokens == sum(max(batch) * len(batch) for batch in batches)
+        assert counts.padded_tokens - counts.real_tokens <= batching.most_padding * counts.padded_tokens
 
 
 def test_what_comes_alone_is_shared_between_all_threads() -> None:
@@ -156,7 +158,7 @@ def test_what_comes_alone_in_many_lengths_is_run_by_many_threads() -> None:
 
 
 def test_rows_of_several_requests_run_together_the_oldest_first() -> None:
-    desk = Desk(EchoEngine(threads=1))
+    desk = Desk(EchoEngine(ONE_CORE))
     desk.occupy()
     desk.submit(first=[[1] * 30, [2] * 8])
     desk.submit(second=[[3] * 8, [4] * 31], third=[[5] * 29, [6] * 32])
@@ -170,19 +172,19 @@ def test_rows_of_several_requests_run_together_the_oldest_first() -> None:
 
 
 def test_a_batch_of_one_thread_has_few_tokens() -> None:
-    desk = Desk(EchoEngine(threads=1))
+    desk = Desk(EchoEngine(ONE_CORE))
     desk.occupy()
-    rows, tokens = MOST_TOKENS // 60, 60
-    desk.submit(many=[[1] * tokens] * (MOST_ROWS_ALONE + 2 * rows))
+    rows, tokens = ONE_CORE.most_tokens // 60, 60
+    desk.submit(many=[[1] * tokens] * (MOST_ROWS + 2 * rows))
     desk.engine.open.set()
     until(lambda: "many" in desk.answers)
     assert desk.engine.single == [[tokens] * rows] * 2
-    assert desk.engine.shared == [[1], [tokens] * MOST_ROWS_ALONE], "what is left then is alone"
+    assert desk.engine.shared == [[1], [tokens] * MOST_ROWS], "what is left then is alone"
     desk.queue.close()
 
 
 def test_a_thread_leaves_the_others_their_share() -> None:
-    desk = Desk(EchoEngine(threads=2))
+    desk = Desk(EchoEngine())
     desk.occupy()
     desk.submit(few=[[1] * 10] * 4, long=[[2] * 200] * 2)  # six rows, which are never alone
     desk.engine.open.set()
@@ -220,16 +222,28 @@ def test_a_request_may_overwrite_its_arrays_once_it_is_handed_over(desk: Desk) -
     np.testing.assert_array_equal(desk.vectors("one"), expected([[1, 2, 3]]))
 
 
-@given(st.lists(st.integers(1, 512), min_size=1, max_size=40), st.integers(1, 70))
-def test_companions_are_the_nearest_that_fit(lengths: list[int], most_rows: int) -> None:
-    chosen = companions(lengths, most_rows)
+def test_rows_of_any_lengths_run_together_where_padding_is_free() -> None:
+    desk = Desk(EchoEngine(on_gpu(unpadded=True)))
+    desk.occupy()
+    desk.submit(first=[[4] * 200, [5]], second=[[6] * 50])
+    desk.engine.open.set()
+    until(lambda: {"first", "second"} <= desk.answers.keys())
+    assert desk.engine.shared == [[1], [200, 1, 50]]
+    desk.queue.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(st.lists(st.integers(1, 512), min_size=1, max_size=80), st.integers(1, 70))
+def test_companions_are_the_nearest_that_fit(kind: str, lengths: list[int], share: int) -> None:
+    batching = KINDS[kind]
+    chosen = companions(lengths, batching, share)
     assert chosen[0] == 0
-    assert len(set(chosen)) == len(chosen) <= most_rows
+    assert len(set(chosen)) == len(chosen) <= min(share, batching.most_rows)
     batch = [lengths[position] for position in chosen]
-    padded = max(batch) * len(batch)
-    assert padded <= max(MOST_TOKENS, lengths[0])
-    assert padded - sum(batch) <= MOST_PADDING * padded
-    assert padded - sum(batch) <= BATCH_COST * (len(batch) - 1)
+    size = sum(batch) if batching.unpadded else max(batch) * len(batch)
+    assert size <= max(batching.most_tokens, lengths[0])
+    assert size - sum(batch) <= batching.most_padding * size
+    assert size - sum(batch) <= batching.batch_cost * (len(batch) - 1)
     same = [position for position, length in enumerate(lengths) if length == lengths[0]]
-    fitting = max(1, min(most_rows, MOST_TOKENS // lengths[0]))
+    fitting = max(1, min(share, batching.most_rows, batching.most_tokens // lengths[0]))
     assert set(same[:fitting]) <= set(chosen), "padding stops nobody of the same length"

@@ -11,6 +11,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from tesserank import protocol
+from tesserank.encoding.engines import EngineSettings
 from tesserank.encoding.template import LENGTH_BUCKETS
 from tesserank.protocol import Interface, Tensor
 
@@ -52,10 +53,11 @@ def test_every_model_of_the_protocol_is_in_the_repository_and_no_other() -> None
 
 
 def test_the_encoder_has_a_variant_for_each_kind_of_gpu_image() -> None:
-    variants = {path.stem: parse(path) for path in FILES if path.parent.name == "configs"}
+    variants = {path.stem: parse(path) for path in FILES if path.parts[-3:-1] == ("segment_encoder", "configs")}
     assert {name: config.backend for name, config in variants.items()} == {
         "onnxruntime": "onnxruntime",
         "tensorrt": "tensorrt",
+        "torch": "python",
     }
     assert variants["onnxruntime"].default_model_filename == "model.onnx", "where assemble puts the graph"
 
@@ -111,12 +113,40 @@ def test_warm_up_feeds_inputs_that_the_model_has(path: Path) -> None:
         assert not config.model_warmup, "Triton refuses to warm up an ensemble"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if model_of(p) == "segment_encoder"], ids=lambda path: path.stem)
+# The engine torch warms itself up: zeros, which is all that a model_warmup can send, are padding to it.
+WARMED = [path for path in FILES if model_of(path) == "segment_encoder" and path.stem != "torch"]
+
+
+@pytest.mark.parametrize("path", WARMED, ids=lambda path: path.stem)
 def test_the_encoder_is_warmed_up_in_lengths_that_it_will_be_given(path: Path) -> None:
     samples = parse(path).model_warmup
     lengths = {value.dims[0] for sample in samples for value in sample.inputs.values()}
     assert lengths
     assert lengths <= set(LENGTH_BUCKETS)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if "engine" in parse(p).parameters], ids=lambda path: path.stem)
+def test_the_encoders_parameters_can_be_used(path: Path) -> None:
+    parameters = parse(path).parameters
+    found = EngineSettings.read(
+        lambda name, default: parameters[name].string_value if name in parameters else default, threads=2
+    )
+    assert found == EngineSettings(engine="torch" if path.stem == "torch" else "onnx")
+
+
+def test_what_is_on_a_gpu_with_torch_is_all_there_together() -> None:
+    variants = {model_of(path): parse(path) for path in FILES if path.stem == "torch"}
+    assert set(variants) == {"segment_encoder", "segment_ranker", "segmented_maxsim"}
+    for model, config in variants.items():
+        assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
+        assert config.parameters["device"].string_value == "auto"
+        plain = parse(REPOSITORY / model / "config.pbtxt")
+        assert set(plain.parameters) - set(config.parameters) <= {
+            "encoder_threads",
+            "encoder_lengths",
+            "execution_provider",
+        }, model
+    assert variants["segmented_maxsim"].parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value == "no"
 
 
 @pytest.mark.parametrize("caller", ["segment_ranker", "segment_embedder"])

@@ -80,7 +80,7 @@ def test_provenance_says_what_was_read_and_with_which_settings(exported: Exporte
     assert said["catalog"]["empty_texts"] == 1
     assert said["catalog"]["truncated_tokens"] >= LONG_WORDS - 32
     assert said["events"] == {"events": 360, "users": 60, "unknown_items": 0}
-    assert said["settings"] == {"dim": 16, "collaborative_dim": 8, "seed": 0}
+    assert said["settings"] == {"dim": 16, "collaborative_dim": 8, "engines": [], "seed": 0}
     assert said["tolerances"]["fp32"]["max_error"] == TOLERANCES["fp32"].max_error
     assert {"torch", "transformers", "onnxruntime", "numpy", "python"} <= set(said["versions"])
 

@@ -1,12 +1,7 @@
-"""Without a GPU the kernels run in Triton's interpreter, which has to be said before they are imported."""
-
-import os
+"""On the GPU if there is one, else in Triton's interpreter, as the settings of all tests say."""
 
 import pytest
 import torch
-
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

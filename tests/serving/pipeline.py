@@ -97,7 +97,7 @@ def sweep_old_steps() -> None:
             shutil.rmtree(step)
 
 
-def export(sample: SamplePaths, segments: Path, store: Path, precision: str) -> Path:
+def export(sample: SamplePaths, segments: Path, store: Path, precision: str, engines: Sequence[str] = ()) -> Path:
     """Export the sample with the default checkpoint; steps of earlier runs are reused."""
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # what torch and transformers deprecate is no fault of the request path
@@ -113,6 +113,7 @@ def export(sample: SamplePaths, segments: Path, store: Path, precision: str) -> 
             dim=DIM,
             collaborative_dim=32,
             precision=precision,
+            engines=engines,
         )
         return Export(options, Console()).run()
 

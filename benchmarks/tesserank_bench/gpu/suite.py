@@ -1,4 +1,4 @@
-"""The tests of the GPU kernels, run on the GPU by pytest in a process of its own."""
+"""The tests of what runs on a GPU, run on the GPU by pytest in a process of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def run(report: Path, tests: Path = TESTS, settings: Path = SETTINGS) -> dict[st
 
 def environment() -> dict[str, str]:
     """Ours, with the checkout's packages on the path, installed or not."""
-    paths = [str(CHECKOUT), str(CHECKOUT / "benchmarks"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    packages = ("benchmarks", "export", "client")
+    paths = [str(CHECKOUT), *(str(CHECKOUT / name) for name in packages), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 

@@ -7,7 +7,7 @@ from tesserank import protocol
 from tesserank.artifact.bundle import open_template
 from tesserank.artifact.layout import CROSS_ENCODER_PART, TOKENIZER_PART, Layout
 from tesserank.artifact.manifest import load_manifest
-from tesserank.encoding.engine import OnnxEngine
+from tesserank.encoding.engines import open_pair_engine
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.segments.config import load_segments
 from tesserank.serving import backend
@@ -19,11 +19,10 @@ class TritonPythonModel:
         root = backend.artifact_directory(args)
         manifest = load_manifest(root, [CROSS_ENCODER_PART, TOKENIZER_PART])
         precision = backend.parameter(args, "precision", "") or manifest.precision
-        threads = backend.int_parameter(args, "encoder_threads", 2)
         self.scorer = PairScorer(
             TextTokenizer(Layout(root).tokenizer),
             open_template(root),
-            OnnxEngine(Layout(root).cross_encoder(precision), threads),
+            open_pair_engine(root, precision, backend.engine_settings(args)),
             max_rows=backend.int_parameter(args, "pair_rows", 32),
             limits=load_segments(Layout(root).segments).limits,
         )

@@ -6,11 +6,9 @@ from threadpoolctl import threadpool_limits
 from tesserank import protocol
 from tesserank.artifact.layout import INDEX_PART, TOKENIZER_PART
 from tesserank.artifact.manifest import load_manifest
-from tesserank.encoding.cache import SegmentCache
 from tesserank.serving import backend
 from tesserank.serving.dispatch import Dispatcher
-from tesserank.serving.metrics import CacheMetrics, Publisher, StageMetrics
-from tesserank.serving.ranker import SegmentRanker
+from tesserank.serving.metrics import CacheMetrics, EncoderMetrics, Publisher, StageMetrics
 from tesserank.serving.stages import StageClock
 
 INTERFACE = protocol.SEGMENT_RANKER
@@ -21,20 +19,16 @@ class TritonPythonModel:
         root = backend.artifact_directory(args)
         backend.check_neighbours(args, load_manifest(root, [TOKENIZER_PART, INDEX_PART]))
         threadpool_limits(1, "blas")  # items are spread over threads; BLAS threads on top would fight them
-        cache = SegmentCache(backend.int_parameter(args, "cache_mib", 256, lowest=0) << 20)
         clock = StageClock()
-        ranker = SegmentRanker.open(
-            root,
-            cache=cache,
-            encode=backend.call_encoder,
-            encoder_rows=backend.encoder_rows(args),
-            maxsim_threads=backend.int_parameter(args, "maxsim_threads", 2),
-            clock=clock,
-        )
-        self.dispatcher = Dispatcher(ranker)
-        self.publisher = Publisher(
-            [CacheMetrics(pb_utils, INTERFACE.model, cache.counters), StageMetrics(pb_utils, INTERFACE.model, clock)]
-        )
+        opened = backend.open_ranker(args, root, clock)
+        self.dispatcher = Dispatcher(opened.ranker)
+        metrics = [
+            CacheMetrics(pb_utils, INTERFACE.model, opened.cache),
+            StageMetrics(pb_utils, INTERFACE.model, clock),
+        ]
+        if opened.encoder is not None:
+            metrics.append(EncoderMetrics(pb_utils, INTERFACE.model, opened.encoder))
+        self.publisher = Publisher(metrics)
         backend.prepare_process()
 
     def execute(self, requests):

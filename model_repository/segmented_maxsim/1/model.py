@@ -24,11 +24,14 @@ class TritonPythonModel:
         self.channel_spaces = [channel.space for channel in config.channels()]
         self.dims = {name: space.dim for name, space in index.spaces.items()}
         self.pack = RankingPacker(index)
-        self.scorer = open_scorer(root, index, config, backend.int_parameter(args, "maxsim_threads", 2))
+        device = backend.device(args)
+        self.scorer = open_scorer(root, index, config, backend.int_parameter(args, "maxsim_threads", 2), device)
+        # Vectors that come on a GPU stay there for a scorer that is there too.
+        self.stays = protocol.SEGMENT_EMBEDDINGS.name if device != "cpu" else ""
         backend.prepare_process()
 
     def execute(self, requests):
-        return backend.respond_each(requests, protocol.SEGMENTED_MAXSIM, self._rank)
+        return backend.respond_each(requests, protocol.SEGMENTED_MAXSIM, self._rank, self.stays)
 
     def _rank(self, arrays):
         batch = SegmentBatch.from_arrays(arrays)

@@ -21,6 +21,7 @@ STORAGE = {
     "fp8": (torch.float8_e4m3fn, 448.0),
 }
 MOST_DIMENSIONS = 512  # a tile of items and some queries must fit a multiprocessor
+_UPLOADED_ROWS = 1 << 20  # at once: a copy of the whole index would be much to ask of the host
 NARROWEST = {1: 32, 2: 16}  # dimensions of a product on tensor cores, by bytes of a component
 
 
@@ -62,9 +63,11 @@ class DeviceItems:
         dtype, _ = STORAGE[chosen]
         width = max(1 << (items.dim - 1).bit_length(), NARROWEST[dtype.itemsize])
         vectors = torch.zeros((len(numbers), width), dtype=dtype, device=device)
-        vectors[:, : items.dim] = torch.from_numpy(numbers).to(device).to(dtype)
+        for begin in range(0, len(numbers), _UPLOADED_ROWS):
+            part = np.array(numbers[begin : begin + _UPLOADED_ROWS])  # a copy: an index that was loaded is read-only
+            vectors[begin : begin + len(part), : items.dim] = torch.from_numpy(part).to(device).to(dtype)
         wide = torch.zeros(width, dtype=torch.float32, device=device)
-        wide[: items.dim] = torch.from_numpy(steps).to(device)
+        wide[: items.dim] = torch.from_numpy(np.array(steps)).to(device)
         offsets = torch.from_numpy(items.offsets.astype(np.int64)).to(device)
         return DeviceItems(chosen, vectors, wide, offsets, items.dim, int(lengths.max(initial=1)))
 

@@ -1,4 +1,4 @@
-"""Small arrays from host to device memory, in one copy that does not wait for the device."""
+"""Small arrays to device memory, in one copy that does not wait for the device; and back, in one that does."""
 
 from __future__ import annotations
 
@@ -25,4 +25,16 @@ def upload(device: torch.device, *arrays: NDArray[Any]) -> tuple[torch.Tensor, .
     return tuple(
         there[begin : begin + array.nbytes].view(torch.from_numpy(array[:0]).dtype).view(array.shape)
         for begin, array in zip(begins, arrays, strict=True)
+    )
+
+
+def download(*tensors: torch.Tensor) -> tuple[NDArray[Any], ...]:
+    """Tensors of one device as arrays, which may be written to: one copy, which waits for what computes them."""
+    joined = torch.cat([tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors]).cpu().numpy()
+    sizes = [tensor.numel() * tensor.element_size() for tensor in tensors]
+    parts = np.split(joined, np.cumsum(sizes)[:-1])
+    dtypes = [torch.empty(0, dtype=tensor.dtype).numpy().dtype for tensor in tensors]
+    return tuple(
+        np.frombuffer(bytearray(part), dtype=dtype).reshape(tuple(tensor.shape))
+        for part, dtype, tensor in zip(parts, dtypes, tensors, strict=True)
     )
