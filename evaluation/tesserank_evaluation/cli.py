@@ -25,11 +25,11 @@ from tesserank_evaluation.contenders import SERVED, TESSERANK, Baseline, Contend
 from tesserank_evaluation.evaluate import Result, Round, evaluate
 from tesserank_evaluation.exporting import export_command, export_held_out
 from tesserank_evaluation.paired import Ranks, load_ranks, save_ranks
-from tesserank_evaluation.split import make_cases
+from tesserank_evaluation.split import make_cases, sound_digests
 from tesserank_export.catalog import Catalog, read_catalog
 from tesserank_export.cli import add_build_arguments, add_data_arguments, event_fields
 from tesserank_export.events import Events, read_events
-from tesserank_export.heldout import PROTOCOLS, STRICT, hold_out_last
+from tesserank_export.heldout import PROTOCOLS
 
 RESULTS = BUILD / "evaluation"
 EVERYBODY = 2**31
@@ -120,14 +120,11 @@ def _contenders(args: argparse.Namespace, catalog: Catalog) -> dict[str, Contend
 def _rounds(args: argparse.Namespace, catalog: Catalog, events: Events) -> dict[str, Round]:
     protocols = PROTOCOLS if args.protocol == "both" else (args.protocol,)
     cases = {name: make_cases(events, args.users or EVERYBODY, args.seed, name) for name in protocols}
-    timed = events.timestamp.any()
-    digests = {name: hold_out_last(events, 0, args.seed, name).digest for name in PROTOCOLS if timed or name != STRICT}
     rounds = {}
     for protocol, own in cases.items():
         root = args.artifact or export_held_out(args, protocol)
         remedy = f"export one with {export_command(args, protocol)}"
-        # What plain keeps of a basket, strict asks for; what strict keeps is less, and so does for both.
-        sound = {name: digest for name, digest in digests.items() if name == STRICT or protocol != STRICT}
+        sound = sound_digests(events, args.seed, protocol)
         rounds[protocol] = Round(own, open_held_out(root, catalog, sound, remedy))
     return rounds
 

@@ -62,7 +62,7 @@ class TesserankInProcess:
         with threadpool_limits(1, "blas"):
             for row, history in enumerate(histories):
                 try:
-                    embedded = self._embedder.embed([self._context(history)])
+                    embedded = self._embedder.embed([context_of(history, self._ids, self.limits.max_history_events)])
                 except EmptyRequestError:
                     self.unanswered += 1
                     continue
@@ -70,13 +70,15 @@ class TesserankInProcess:
                 scores[row] = self._interaction.scores(embedded.segments[0])
         return scores
 
-    def _context(self, history: History) -> UserContext:
-        newest = slice(-self.limits.max_history_events, None)
-        return UserContext(
-            item_ids=[self._ids[row] for row in history.items[newest].tolist()],
-            timestamps=history.timestamps[newest],
-            kinds=history.kinds[newest],
-        )
+
+def context_of(history: History, ids: Sequence[bytes], newest: int) -> UserContext:
+    """A history as a request says it: its ``newest`` events, items by their ``ids``."""
+    kept = slice(-newest, None)
+    return UserContext(
+        item_ids=[ids[row] for row in history.items[kept].tolist()],
+        timestamps=history.timestamps[kept],
+        kinds=history.kinds[kept],
+    )
 
 
 @dataclass(frozen=True)

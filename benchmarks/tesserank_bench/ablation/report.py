@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from tesserank_bench.ablation.rows import FULL
+from tesserank_evaluation.markdown import value
 
 _BY = "ndcg@10"
 
@@ -32,7 +33,7 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 def _row(row: Mapping[str, Any]) -> str:
     metrics = row["metrics"]
-    change = "" if row["difference"] is None else _value(row["difference"][_BY], "+")
+    change = "" if row["difference"] is None else value(row["difference"][_BY], "+")
     cells = [row["name"], f"{metrics[_BY]['mean']:.4f}", change, f"{metrics['recall@10']['mean']:.4f}"]
     cells.append(f"{metrics['coverage@10']:.3f}")
     return f"| {' | '.join(cells)} |"
@@ -40,10 +41,5 @@ def _row(row: Mapping[str, Any]) -> str:
 
 def _verdicts(result: Mapping[str, Any]) -> Iterator[str]:
     for verdict in result["verdicts"]:
-        found = "" if verdict["difference"] is None else f" ({_value(verdict['difference'], '+')})"
+        found = "" if verdict["difference"] is None else f" ({value(verdict['difference'], '+')})"
         yield f"- {verdict['name']}: {verdict['verdict']}{found}"
-
-
-def _value(figure: Mapping[str, float | None], sign: str = "") -> str:
-    error = "" if figure["se"] is None else f" ± {figure['se']:.4f}"
-    return f"{figure['mean']:{sign}.4f}{error}"
