@@ -25,10 +25,10 @@ class Run(Protocol):
     """One run of a command, as trackers see it."""
 
     def params(self, values: Mapping[str, Value]) -> None:
-        """What the run was asked, and which artefact it is of."""
+        """What the run was asked, and which artefact it is of; once a run."""
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Figures of one step; steps ascend from 0."""
+        """Figures of one step, such as ``ndcg@10``; steps ascend from 0."""
 
     def table(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
         """A table of the result."""
@@ -121,7 +121,7 @@ class _WeightsAndBiases:
 
 
 class _Runs:
-    """Several trackers as one."""
+    """Several trackers as one. In names of metrics @ is _at_: tensorboardX would make it _ without a word."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self._runs = runs
@@ -131,8 +131,9 @@ class _Runs:
             run.params(values)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
+        named = {name.replace("@", "_at_"): value for name, value in values.items()}
         for run in self._runs:
-            run.metrics(values, step)
+            run.metrics(named, step)
 
     def table(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
         for run in self._runs:

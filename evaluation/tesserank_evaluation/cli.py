@@ -17,6 +17,7 @@ from rich.console import Console
 from tesserank.errors import ConfigError
 from tesserank.files import read_json, write_json
 from tesserank.paths import ARTIFACTS, BUILD
+from tesserank.tracking import Run, add_tracking_argument, tracked
 from tesserank_evaluation import report
 from tesserank_evaluation.artifact import open_held_out
 from tesserank_evaluation.baselines import BASELINES
@@ -26,6 +27,7 @@ from tesserank_evaluation.evaluate import Result, Round, evaluate
 from tesserank_evaluation.exporting import export_command, export_held_out
 from tesserank_evaluation.paired import Ranks, load_ranks, save_ranks
 from tesserank_evaluation.split import make_cases, sound_digests
+from tesserank_evaluation.tracking import track_evaluation
 from tesserank_export.catalog import Catalog, read_catalog
 from tesserank_export.cli import add_build_arguments, add_data_arguments, event_fields
 from tesserank_export.events import Events, read_events
@@ -60,12 +62,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE.json", help=f"also FILE.md and FILE.ranks.npz (default: in {RESULTS})"
     )
+    add_tracking_argument(parser)
     parser.add_argument("--resume", action="store_true", help="keep what the file has of an evaluation like this one")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, save, and print the tables."""
     _check(args)
+    with tracked(args.track, "evaluate") as tracker:
+        return _run(args, tracker)
+
+
+def _run(args: argparse.Namespace, tracker: Run) -> int:
     console = Console(file=sys.stderr, soft_wrap=True)
     machine = Machine(args.seed, {"evaluate": args.threads})
     catalog = read_catalog(args.catalog, args.id_field, args.text_field, args.category_field)
@@ -89,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
         out.with_suffix(".md").write_text(report.markdown(result), encoding="utf-8")
 
     evaluate(rounds, contenders, len(catalog), result, ranks, save, console)
+    asked = {"users": args.users, "seed": args.seed, "fit": args.fit}
+    track_evaluation(tracker, result, {name: own.artifact.manifest for name, own in rounds.items()}, asked)
     print(report.markdown(result))
     console.print(f"  written: {out} and {out.with_suffix('.md')}", highlight=False)
     return 0
