@@ -35,8 +35,9 @@ def _ranked(result: Result) -> Iterator[tuple[str, str, Result]]:
 
 
 def _figures(entry: Result) -> dict[str, float]:
-    means = {key: float(value["mean"]) for key, value in entry["metrics"].items()}
-    return means | entry["coverage"] | {f"seconds/{key}": value for key, value in entry["seconds"].items()}
+    figures = {key: float(value["mean"]) for key, value in entry["metrics"].items()}
+    figures |= entry["coverage"]
+    return figures | {f"seconds/{key}": float(value) for key, value in entry["seconds"].items()}
 
 
 def _table(recommenders: Result) -> tuple[list[str], list[list[Value]]]:

@@ -257,9 +257,8 @@ def test_a_small_table_from_end_to_end_and_on_from_where_it_was(
         if name != FULL:
             assert row["difference"]["ndcg@10"]["mean"] == pytest.approx(expected, abs=2e-5)
     # Neighbouring items are used together, which texts of random words do not say.
-    assert (
-        rows["transitions alone"]["metrics"]["ndcg@10"]["mean"] > 2 * rows["text alone"]["metrics"]["ndcg@10"]["mean"]
-    )
+    ndcg = {name: row["metrics"]["ndcg@10"]["mean"] for name, row in rows.items()}
+    assert ndcg["transitions alone"] > max(ndcg["text alone"], ndcg["popularity alone"])
     assert all(verdict["verdict"] in ("met", "not met") for verdict in result["verdicts"])
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert re.search(r"^\| one long segment \| 0\.\d{4} \| [+-]0\.\d{4} ± 0\.\d{4} \|", text, flags=re.M)

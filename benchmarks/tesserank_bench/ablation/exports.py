@@ -60,7 +60,7 @@ def _group(key: str, rows: Sequence[Row], full: Table) -> Group:
     tables = [row.segments(full) for row in rows]
     wanted = [parse_segments(text_of(table)).spaces() for table in tables]
     spaces = {space: 1.0 for own in wanted for space in own}
-    table = {
+    table: Table = {
         **full,
         **{part: tables[0][part] for part in ("items", "learned") if part in tables[0]},
         "history": {**full.get("history", {}), "spaces": spaces},
