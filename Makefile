@@ -16,10 +16,10 @@ ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint types unit export serve doctor recommend loadtest evaluate fit bench bench-peers gpu-check lock clean
+.PHONY: help setup demo test lint types unit export serve doctor recommend loadtest evaluate fit bench bench-peers perf-analyzer gpu-check lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## Make .venv and install the locked dependencies
 
@@ -88,6 +88,11 @@ bench-peers: setup ## Install what `tesserank bench kernels` compares with, into
 	@test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
 	@$(PEERS)/bin/python -m pip install --quiet $(TORCH_FLAGS) $(PEERS_TORCH)
 	@$(PEERS)/bin/python -m pip install --quiet -e '.[bench-peers]'
+
+# In a folder of its own, which nothing imports from: the program lies in another version of a package that the lock has.
+perf-analyzer: setup ## Fetch NVIDIA's perf_analyzer, for `tesserank bench loadtest-cross-check`, into build/perf_analyzer
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes --ignore-installed --prefix build/perf_analyzer \
+		-r benchmarks/perf-analyzer.txt
 
 # On a machine that downloads nothing: whichever Python finds a GPU, that of the machine first; no make setup.
 GPU_PYTHON ?= $(shell for p in python3 $(BIN)/python; do \
