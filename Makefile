@@ -106,7 +106,7 @@ lock: setup ## Resolve requirements.lock anew
 	rm -f requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --override requirements.override \
 		--no-emit-package tesserank-client --no-header --extra export --extra evaluate --extra serve --extra loadtest --extra bench \
-		--extra dev --extra sample requirements.in pyproject.toml -o requirements.lock
+		--extra tracking --extra dev --extra sample requirements.in pyproject.toml -o requirements.lock
 
 clean: ## Remove build/ and artifacts/
 	rm -rf build artifacts
