@@ -99,7 +99,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --gen
 lock: setup ## Resolve requirements.lock anew, and deploy/requirements.lock
 	rm -f requirements.lock deploy/requirements.lock
 	$(COMPILE) --extra export --extra evaluate --extra serve --extra loadtest --extra bench \
-		--extra dev --extra sample requirements.in pyproject.toml -o requirements.lock
+		--extra tracking --extra dev --extra sample requirements.in pyproject.toml -o requirements.lock
 	$(COMPILE) --override deploy/requirements.override --constraint requirements.lock --no-annotate \
 		--extra serve --extra torch requirements.in pyproject.toml -o deploy/requirements.lock
 

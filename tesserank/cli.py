@@ -14,6 +14,7 @@ from tesserank.errors import ConfigError, TesserankError
 # A command is a module with add_arguments(parser) and run(args) -> exit status; its docstring's first line is its help.
 _OWN = {name: f"tesserank.commands.{name}" for name in ("serve", "doctor", "recommend", "explain")}
 _EXTRAS = {
+    "compare": "evaluate",
     "doctor": "serve",
     "recommend": "serve",
     "explain": "serve",

@@ -35,6 +35,9 @@ BENCHMARKS = {
         "tesserank_bench.case_study.command",
         "the technique as first proposed: 1,000 users, 100,000 items, step by step",
     ),
+    "ablation": Benchmark(
+        "tesserank_bench.ablation.command", "what each part of the technique is worth: one change at a time, on a log"
+    ),
     "gpu": Benchmark("tesserank_bench.gpu.command", "MaxSim on an NVIDIA GPU: ceilings, our kernels, other libraries"),
     "loadtest": Benchmark("tesserank_bench.loadtest", "what load one process of the load test can make"),
     "real-input": Benchmark("tesserank_bench.real_input", "real catalogues: served rankings against the reference"),

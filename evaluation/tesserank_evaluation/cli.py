@@ -17,6 +17,7 @@ from rich.console import Console
 from tesserank.errors import ConfigError
 from tesserank.files import read_json, write_json
 from tesserank.paths import ARTIFACTS, BUILD
+from tesserank.tracking import Run, add_tracking_argument, tracked
 from tesserank_evaluation import report
 from tesserank_evaluation.artifact import open_held_out
 from tesserank_evaluation.baselines import BASELINES
@@ -25,11 +26,12 @@ from tesserank_evaluation.contenders import SERVED, TESSERANK, Baseline, Contend
 from tesserank_evaluation.evaluate import Result, Round, evaluate
 from tesserank_evaluation.exporting import export_command, export_held_out
 from tesserank_evaluation.paired import Ranks, load_ranks, save_ranks
-from tesserank_evaluation.split import make_cases
+from tesserank_evaluation.split import make_cases, sound_digests
+from tesserank_evaluation.tracking import track_evaluation
 from tesserank_export.catalog import Catalog, read_catalog
 from tesserank_export.cli import add_build_arguments, add_data_arguments, event_fields
 from tesserank_export.events import Events, read_events
-from tesserank_export.heldout import PROTOCOLS, STRICT, hold_out_last
+from tesserank_export.heldout import PROTOCOLS
 
 RESULTS = BUILD / "evaluation"
 EVERYBODY = 2**31
@@ -60,12 +62,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE.json", help=f"also FILE.md and FILE.ranks.npz (default: in {RESULTS})"
     )
+    add_tracking_argument(parser)
     parser.add_argument("--resume", action="store_true", help="keep what the file has of an evaluation like this one")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, save, and print the tables."""
     _check(args)
+    with tracked(args.track, "evaluate") as tracker:
+        return _run(args, tracker)
+
+
+def _run(args: argparse.Namespace, tracker: Run) -> int:
     console = Console(file=sys.stderr, soft_wrap=True)
     machine = Machine(args.seed, {"evaluate": args.threads})
     catalog = read_catalog(args.catalog, args.id_field, args.text_field, args.category_field)
@@ -89,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
         out.with_suffix(".md").write_text(report.markdown(result), encoding="utf-8")
 
     evaluate(rounds, contenders, len(catalog), result, ranks, save, console)
+    asked = {"users": args.users, "seed": args.seed, "fit": args.fit}
+    track_evaluation(tracker, result, {name: own.artifact.manifest for name, own in rounds.items()}, asked)
     print(report.markdown(result))
     console.print(f"  written: {out} and {out.with_suffix('.md')}", highlight=False)
     return 0
@@ -120,14 +130,11 @@ def _contenders(args: argparse.Namespace, catalog: Catalog) -> dict[str, Contend
 def _rounds(args: argparse.Namespace, catalog: Catalog, events: Events) -> dict[str, Round]:
     protocols = PROTOCOLS if args.protocol == "both" else (args.protocol,)
     cases = {name: make_cases(events, args.users or EVERYBODY, args.seed, name) for name in protocols}
-    timed = events.timestamp.any()
-    digests = {name: hold_out_last(events, 0, args.seed, name).digest for name in PROTOCOLS if timed or name != STRICT}
     rounds = {}
     for protocol, own in cases.items():
         root = args.artifact or export_held_out(args, protocol)
         remedy = f"export one with {export_command(args, protocol)}"
-        # What plain keeps of a basket, strict asks for; what strict keeps is less, and so does for both.
-        sound = {name: digest for name, digest in digests.items() if name == STRICT or protocol != STRICT}
+        sound = sound_digests(events, args.seed, protocol)
         rounds[protocol] = Round(own, open_held_out(root, catalog, sound, remedy))
     return rounds
 

@@ -73,6 +73,7 @@ class InProcess:
                 "artifact": artifact.manifest.artifact_id,
                 "fitted_on": artifact.fitted_on,
                 "unanswered": recommender.unanswered,
+                "truncated_tokens": recommender.truncated_tokens,
                 "units_computed": units.computed,
                 "units_remembered": units.remembered,
             }

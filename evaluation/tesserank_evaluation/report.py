@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tesserank_evaluation.baselines import BASELINES
+from tesserank_evaluation.markdown import table, value
 from tesserank_evaluation.metrics import GAINS, KS
 from tesserank_evaluation.slices import SLICES
 
@@ -33,12 +34,12 @@ def _protocol(protocol: str, found: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     ranked = found["recommenders"]
     names = sorted(ranked, key=lambda name: -float(ranked[name]["metrics"][_SLICED_BY]["mean"]))
-    yield from _table(
+    yield from table(
         ["", *_MAIN, "coverage@10", "fit s", "rank s"],
         [
             [
                 name,
-                *(_value(ranked[name]["metrics"][key]) for key in _MAIN),
+                *(value(ranked[name]["metrics"][key]) for key in _MAIN),
                 f"{ranked[name]['coverage']['coverage@10']:.3f}",
                 f"{ranked[name]['seconds']['fit']:.1f}",
                 f"{ranked[name]['seconds']['rank']:.1f}",
@@ -53,9 +54,9 @@ def _protocol(protocol: str, found: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     sizes = found["slices"]
     shown = [name for name in SLICES if sizes[name]]
-    yield from _table(
+    yield from table(
         ["", *(f"{name} ({sizes[name]:,})" for name in shown)],
-        [[name, *(_value(ranked[name]["slices"][part][_SLICED_BY]) for part in shown)] for name in names],
+        [[name, *(value(ranked[name]["slices"][part][_SLICED_BY]) for part in shown)] for name in names],
     )
 
 
@@ -63,7 +64,7 @@ def _against_best_baseline(found: Mapping[str, Any] | None) -> Iterator[str]:
     if found is None:
         return
     for name, metrics in found["difference"].items():
-        shown = ", ".join(f"{key} {_value(metrics[key], '+')}" for key in ("ndcg@10", "recall@10", "mrr@10"))
+        shown = ", ".join(f"{key} {value(metrics[key], '+')}" for key in ("ndcg@10", "recall@10", "mrr@10"))
         yield f"{name} less {found['baseline']}, the best baseline, user by user: {shown}."
         yield ""
 
@@ -75,17 +76,5 @@ def _all_metrics(ranked: Mapping[str, Any]) -> Iterator[str]:
         yield f"Every metric of {name}:"
         yield ""
         metrics = entry["metrics"]
-        yield from _table(["k", *GAINS], [[str(k), *(_value(metrics[f"{gain}@{k}"]) for gain in GAINS)] for k in KS])
+        yield from table(["k", *GAINS], [[str(k), *(value(metrics[f"{gain}@{k}"]) for gain in GAINS)] for k in KS])
         yield ""
-
-
-def _value(figure: Mapping[str, float | None], sign: str = "") -> str:
-    error = figure["se"]
-    return f"{figure['mean']:{sign}.4f}" + ("" if error is None else f" ± {error:.4f}")
-
-
-def _table(header: list[str], rows: list[list[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield "|" + "---|" * len(header)
-    for row in rows:
-        yield f"| {' | '.join(row)} |"

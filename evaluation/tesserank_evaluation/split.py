@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tesserank.errors import DataError
 from tesserank_export.events import Events
-from tesserank_export.heldout import MIN_DISTINCT_ITEMS, HeldOut, hold_out_last
+from tesserank_export.heldout import MIN_DISTINCT_ITEMS, PROTOCOLS, STRICT, HeldOut, hold_out_last
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,16 @@ def make_cases(events: Events, max_users: int, seed: int, protocol: str) -> Case
         histories=tuple(_history(events, places[:-1]) for places in held.places),
         same_time=events.timestamp[targets - 1] == events.timestamp[targets],  # a target is nobody's first event
     )
+
+
+def sound_digests(events: Events, seed: int, protocol: str) -> dict[str, str]:
+    """Of the logs, by the protocols that made them, on which an artefact may be fitted to be asked by ``protocol``.
+
+    What plain keeps of a basket, strict asks for; what strict keeps is less, and so does for both.
+    """
+    timed = bool(events.timestamp.any())
+    sound = [name for name in PROTOCOLS if name == STRICT or protocol != STRICT]
+    return {name: hold_out_last(events, 0, seed, name).digest for name in sound if timed or name != STRICT}
 
 
 def _history(events: Events, places: NDArray[np.int64]) -> History:

@@ -54,7 +54,7 @@ class IndexSteps:
         inputs += [{name: _digests(step) for name, step in learned.items()}, catalog.categories]
 
         def build(scratch: Path) -> None:
-            idf = text_space.inverse_document_frequency(items, vocabulary)
+            idf = text_space.token_weights(self._config.items.token_weights, items, vocabulary)
             pooling = self._config.items.pooling_factor
             seed, kind = self._options.seed, self._kind(TEXT_SPACE)
             text = text_space.text_vectors(items, shards, meta["dim"], idf, pooling)

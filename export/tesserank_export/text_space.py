@@ -22,6 +22,13 @@ _ROWS = EncoderRows(32)  # a call of the encoder
 TokenIds = Sequence[Sequence[int]]
 
 
+def token_weights(kind: str, items: TokenIds, vocabulary: int) -> NDArray[np.float32]:
+    """What every token id weighs, float32 [vocabulary]: ``idf``, or ``uniform``: 1."""
+    if kind == "uniform":
+        return np.ones(vocabulary, dtype=np.float32)
+    return inverse_document_frequency(items, vocabulary)
+
+
 def inverse_document_frequency(items: TokenIds, vocabulary: int) -> NDArray[np.float32]:
     """IDF of every token id, float32 [vocabulary], as BM25 has it: ``ln(1 + (N - n + 0.5) / (n + 0.5))``.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +41,19 @@ class OnnxEngine(Engine):
 
     ``engine(ids, mask)`` runs a batch on ``threads`` threads, ``on_this_thread`` on the caller's alone: threads that
     share a batch wait for each other at every operator, threads that have batches of their own do not. So the one is
-    quicker for what comes alone, the other does more in a second.
+    quicker for what comes alone, the other does more in a second. Each way has a session, and the weights, of its own.
 
     ``row_by_row``: run every row alone, without its padding. Dynamic int8 takes its activations' scale from the whole
     batch, so that a row's result would depend on its neighbours and its padding, and a cached segment on whom it
-    happened to be encoded with. Alone, a row's result is a function of the row. float32 gives the same bits either way.
+    happened to be encoded with. Alone, a row's result is a function of the row. float32 gives the same bits either way,
+    and both precisions do on any number of threads: a single row is shared by all, of several each takes its own.
     """
 
     def __init__(self, path: Path, threads: int, row_by_row: bool = False) -> None:
         self.batching = on_cores(threads, row_by_row)
         self._row_by_row = row_by_row
-        self._path = path
-        self._session = _cpu_session(path, 1 if row_by_row else threads)
+        self._session = _cpu_session(path, threads)
+        self._single = self._session if threads == 1 else _cpu_session(path, 1)
         helpers = threads - 1 if row_by_row else 0
         self._pool = ThreadPoolExecutor(helpers, thread_name_prefix="encoder") if helpers else None
 
@@ -65,21 +65,18 @@ class OnnxEngine(Engine):
     def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         if not self._row_by_row:
             return _run(self._session, input_ids, attention_mask)
-        return self._rows(input_ids, attention_mask, self._pool)
+        session = self._session if len(input_ids) == 1 else self._single
+        return self._rows(session, input_ids, attention_mask, self._pool)
 
     def on_this_thread(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """The same, without other threads. May be called from several threads at once."""
         if not self._row_by_row:
             return _run(self._single, input_ids, attention_mask)
-        return self._rows(input_ids, attention_mask, None)
+        return self._rows(self._single, input_ids, attention_mask, None)
 
-    @cached_property
-    def _single(self) -> Any:
-        """For one thread; made when first needed, as it has the weights once more."""
-        return self._session if self.batching.at_once == 1 else _cpu_session(self._path, 1)
-
+    @staticmethod
     def _rows(
-        self, ids: NDArray[np.int64], mask: NDArray[np.int64], pool: ThreadPoolExecutor | None
+        session: Any, ids: NDArray[np.int64], mask: NDArray[np.int64], pool: ThreadPoolExecutor | None
     ) -> NDArray[np.float32]:
         rows: list[Any] = [None] * len(ids)
         lengths = row_lengths(mask)
@@ -87,7 +84,7 @@ class OnnxEngine(Engine):
         def run_rows(begin: int, end: int) -> None:
             for i in range(begin, end):
                 length = lengths[i]
-                output = _run(self._session, ids[i : i + 1, :length], mask[i : i + 1, :length])
+                output = _run(session, ids[i : i + 1, :length], mask[i : i + 1, :length])
                 rows[i] = output if output.ndim < 3 else _lengthened(output, ids.shape[1])
 
         share(run_rows, len(rows), 1, pool)
@@ -140,8 +137,10 @@ def _session(path: Path, threads: int, providers: list[Provider], chosen: str = 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Spinning threads would take the cores from the other models of the server.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads that share a row meet at every operator, and to sleep there takes a third of a short row's time. Between
+    # rows, or while a GPU works, spinning would take the cores from the other models of the server.
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(chosen == CPU)))
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime raises classes of its own for every kind of broken file

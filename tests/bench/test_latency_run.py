@@ -46,7 +46,7 @@ TINY = replace(
     history_lengths=(20, 2_000),
     history_repeats=2,
     reference_users=2,
-    every_server=True,
+    every_export=True,
 )
 
 

@@ -89,6 +89,7 @@ MISTAKES = {
     "items.token_limit": "[items]\ntoken_limit = 0",
     "items.pooling_factor": "[items]\npooling_factor = 0",
     "items.vectors": '[items]\nvectors = "int3"',
+    "items.token_weights": '[items]\ntoken_weights = "bm25"',
     "history.cut": '[history]\ncut = "weekly"',
     "history.max_events": "[history]\nmax_events = 0",
     "history.session_gap_s": "[history]\nsession_gap_s = 0",

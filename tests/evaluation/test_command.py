@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from tesserank.cli import main
 from tesserank_evaluation.baselines import BASELINES
+from tests.core.tensorboard import read_run
 from tests.export.tiny import write_events
 
 SMALL = ("--dim", "16", "--collaborative-dim", "8", "--threads", "1")
@@ -223,6 +225,8 @@ def test_what_is_evaluated_may_be_fitted_for_the_protocol(
         "tesserank,popularity",
         "--out",
         "result.json",
+        "--track",
+        "tensorboard:runs",
     )
     assert main(typed(tiny, *more)) == 0
     printed = capfd.readouterr().out
@@ -232,3 +236,23 @@ def test_what_is_evaluated_may_be_fitted_for_the_protocol(
     ranked = result["protocols"]["plain"]["recommenders"]
     assert ranked["tesserank"]["settings"]["fitted_on"] == "plain"
     assert ranked["tesserank"]["metrics"]["ndcg@10"]["mean"] > ranked["popularity"]["metrics"]["ndcg@10"]["mean"]
+    [run] = (tmp_path / "runs").iterdir()
+    tracked = read_run(run)
+    for step, name in enumerate(("tesserank", "popularity")):
+        for metric, value in ranked[name]["metrics"].items():
+            found = tracked.scalars[f"plain/{name}/{metric.replace('@', '_at_')}"]
+            assert found == {step: pytest.approx(value["mean"], abs=1e-6)}
+    assert f"| plain.artifact | {ranked['tesserank']['settings']['artifact']} |" in tracked.texts["params"]
+    assert tracked.texts["plain/metrics"].splitlines()[2].startswith("| tesserank | ")
+    assert "fitted against as configured" in tracked.texts["plain/fit"]
+
+
+def test_a_tracker_that_is_not_installed_is_said_before_anything_is_exported(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert main(typed(tiny, "--track", "wandb:beauty")) == 2
+    said = capfd.readouterr().err
+    assert said == ("error: --track wandb needs wandb, which is not installed: pip install 'tesserank[wandb]'\n")
+    assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tesserank.artifact.bundle import open_segments
 from tesserank.artifact.layout import Layout
 from tesserank.artifact.manifest import load_manifest
+from tesserank.artifact.store import current_artifact
 from tesserank.cli import main
 from tesserank.errors import ConfigError
 from tesserank.index import load_index
@@ -26,6 +27,7 @@ from tesserank_export.fit.cases import Cases, make_cases
 from tesserank_export.fit.choice import FOLDS, Judge
 from tesserank_export.fit.scoring import SpaceScores, Way
 from tesserank_export.heldout import PLAIN, PROTOCOLS
+from tests.core.tensorboard import read_run
 from tests.core.world import ITEMS, CountingEncoder, make_config, make_embedder, make_index
 from tests.evaluation.logs import log_of, random_log
 from tests.export.tiny import ITEMS as CATALOGUE
@@ -246,11 +248,23 @@ def test_the_command_prints_the_table_and_writes_the_segments_file(
     catalog, log = write_items(tmp_path / "items.jsonl"), write_log(tmp_path / "log.csv", chains(120))
     places = ["--artifacts", str(tmp_path / "artifacts"), "--model-repository", str(tmp_path / "repository")]
     small = ["--model", str(bert), "--dim", "16", "--tolerance", "index.top10_agreement=0.9"]
-    out = tmp_path / "deep" / "fitted.toml"
-    assert main(["fit", "--catalog", str(catalog), "--events", str(log), *places, *small, "--out", str(out)]) == 0
+    out, runs = tmp_path / "deep" / "fitted.toml", tmp_path / "runs"
+    more = ["--out", str(out), "--track", f"tensorboard:{runs}"]
+    assert main(["fit", "--catalog", str(catalog), "--events", str(log), *places, *small, *more]) == 0
     config = parse_segments(out.read_text(encoding="utf-8"))
     assert config.history.spaces != SegmentsConfig().history.spaces
     printed = capsys.readouterr().out
     assert "next items of 120 users, plain protocol" in printed
     assert "| fitted against as configured |" in printed
     assert (tmp_path / "repository" / "recommend" / "config.pbtxt").is_file()
+    [run] = runs.iterdir()
+    tracked = read_run(run)
+    manifest = load_manifest(current_artifact(tmp_path / "artifacts" / "default"), ())
+    steps = manifest.provenance["fit"]["steps"]
+    assert len(steps) > 5
+    assert [round(value, 6) for value in tracked.scalars["fit/ndcg_at_10"].values()] == [
+        step["ndcg_at_10"] for step in steps
+    ]
+    assert list(tracked.scalars["fit/taken"].values()) == [step["taken"] for step in steps]
+    assert f"| artifact | {manifest.artifact_id} |" in tracked.texts["params"]
+    assert tracked.texts["fit/steps"].count("\n| ") == len(steps)

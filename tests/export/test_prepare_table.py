@@ -86,8 +86,8 @@ def test_what_is_written_reads_back(
         ]
         expected = sorted((e for e in known if e.user_id == user), key=lambda event: event.timestamp)
         assert found == [(e.item_id, e.timestamp, e.kind) for e in expected]
-    ratings = [row[4] for row in read(out)[1]]
-    assert Counter(ratings) == Counter("" if e.rating is None else str(e.rating) for e in known)
+    ratings = [float(row[4]) if row[4] else None for row in read(out)[1]]
+    assert Counter(ratings) == Counter(e.rating for e in known)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

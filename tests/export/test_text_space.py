@@ -20,7 +20,7 @@ from tesserank.index import Space, load_index
 from tesserank.maxsim.ragged import Ragged
 from tesserank.maxsim.vectors import KINDS, ItemVectors, quantise
 from tesserank_export import text_space
-from tesserank_export.text_space import inverse_document_frequency, known_rows, space_scale
+from tesserank_export.text_space import inverse_document_frequency, known_rows, space_scale, token_weights
 from tests.export.conftest import Exported
 from tests.export.tiny import EMPTY_ROW, ITEMS, LONG_ROW
 
@@ -31,6 +31,14 @@ token_lists = st.lists(st.lists(st.integers(0, VOCABULARY - 1), max_size=9), min
 def naive_idf(items: list[list[int]], token: int) -> float:
     containing = sum(token in item for item in items)
     return math.log(1 + (len(items) - containing + 0.5) / (containing + 0.5))
+
+
+@given(items=token_lists)
+def test_tokens_weigh_their_idf_or_all_the_same(items: list[list[int]]) -> None:
+    np.testing.assert_array_equal(
+        token_weights("idf", items, VOCABULARY), inverse_document_frequency(items, VOCABULARY)
+    )
+    np.testing.assert_array_equal(token_weights("uniform", items, VOCABULARY), np.ones(VOCABULARY, dtype=np.float32))
 
 
 @given(items=token_lists)

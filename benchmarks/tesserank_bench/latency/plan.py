@@ -34,7 +34,7 @@ class Plan:
     history_lengths: tuple[int, ...]
     history_repeats: int
     reference_users: int  # whose rankings are compared with the float64 reference's
-    every_server: bool  # or the first alone: no contest without a cache, no histories cut by content
+    every_export: bool  # or the first alone, on one server: no contest without a cache, no cut by content
 
 
 MIXED_CALLERS = 8
@@ -76,7 +76,7 @@ FULL = Plan(
     history_lengths=(20, 50, 100, 200, 500, 1_000, 2_000),
     history_repeats=60,
     reference_users=16,
-    every_server=True,
+    every_export=True,
 )
 QUICK = Plan(
     users=32,
@@ -104,5 +104,5 @@ QUICK = Plan(
     history_lengths=(20, 2_000),
     history_repeats=4,
     reference_users=1,
-    every_server=False,  # to start a server takes ten seconds
+    every_export=False,  # to look at an export takes seconds, to start a server ten
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
@@ -49,8 +49,8 @@ def measure(settings: Settings, plan: Plan, say: Callable[[str], None], result: 
     """Run everything, into ``result`` as it goes. Raises a TesserankError if the export or a server fails."""
     run = Run(settings, plan, say)
     result["setup"] = run.describe()
-    server, uncached, content = run.servers()
-    others = [uncached, content] if plan.every_server else []
+    server = run.server(SERVED)
+    others = [run.server(SERVED, "no-cache", NO_CACHE), run.server(CONTENT)] if plan.every_export else []
     say(f"starting {1 + len(others)} of Triton")
     with ExitStack() as stack:
         stack.enter_context(serving([server, *others]))
@@ -60,9 +60,9 @@ def measure(settings: Settings, plan: Plan, say: Callable[[str], None], result: 
         with LoadGenerator() as generator:
             throughput.measure(run.bench, server, generator, result)
             throughput.mixed(run.bench, server, generator, result)
-            if uncached in others:
-                throughput.contest(run.bench, server, uncached, generator, result)
-        servers = {"item": server} | ({"content": content} if content in others else {})
+            if others:
+                throughput.contest(run.bench, server, others[0], generator, result)
+        servers = dict(zip(("item", "content"), (server, *others[1:]), strict=False))
         histories.measure(run.bench, servers, result)
         histories.measure_stages(run.bench, servers, result)
 
@@ -75,9 +75,9 @@ class Run:
         self._say = say
         self.dataset = find_dataset(settings.data, settings.work)
         say(f"export of {self.dataset.name}: minutes if it is the first, and part of no figure")
-        files = [CONFIGURATIONS / f"{name}.toml" for name in (SERVED, CONTENT, UNQUANTISED)]
-        exports = export(self.dataset, files, settings)
-        self.exported, self.content, self.unquantised = exports[SERVED], exports[CONTENT], exports[UNQUANTISED]
+        names = (SERVED, CONTENT, UNQUANTISED) if plan.every_export else (SERVED,)
+        self.exports = export(self.dataset, [CONFIGURATIONS / f"{name}.toml" for name in names], settings)
+        self.exported = self.exports[SERVED]
         self.pair_models = {path: self._pair_model(precision) for path, precision in PAIR_PRECISIONS.items()}
         texts = read_texts(self.dataset.items)
         sizes = [size for size in SIZES if size is None or size <= sum(1 for text in texts.values() if text.split())]
@@ -91,17 +91,10 @@ class Run:
             return CROSS_ENCODER.model
         return add_cross_encoder(self.exported.repository, precision)
 
-    def servers(self) -> tuple[TritonServer, TritonServer, TritonServer]:
-        """That of most figures, one without a cache, and one that cuts histories by content.
-
-        All of them run all the time: one that nobody asks takes no processor time.
-        """
-        exported, content, work = self.exported.repository, self.content.repository, self._settings.work
-        return (
-            make_server(exported, work / "triton-latency.log"),
-            make_server(exported, work / "triton-no-cache.log", NO_CACHE),
-            make_server(content, work / "triton-latency-content.log"),
-        )
+    def server(self, name: str, kind: str = "", environment: Mapping[str, str] | None = None) -> TritonServer:
+        """A server of an export. All run all the time: one that nobody asks takes no processor time."""
+        log = self._settings.work / f"triton-{'-'.join(filter(None, (name, kind)))}.log"
+        return make_server(self.exports[name].repository, log, environment)
 
     def measure_one_caller(self, server: TritonServer, result: Result) -> None:
         """Everything that is asked by one caller."""
@@ -115,8 +108,9 @@ class Run:
             breakdown.measure_stages(bench, server, served, result)
         breakdown.measure_bytes(bench, server, self.pair_models, result)
         references = {
-            name: InProcess.reference(exported.artifact, bench.requests, threads["encoder"])
-            for name, exported in (("same_vectors", self.exported), ("unquantised", self.unquantised))
+            name: InProcess.reference(self.exports[export].artifact, bench.requests, threads["encoder"])
+            for name, export in (("same_vectors", SERVED), ("unquantised", UNQUANTISED))
+            if export in self.exports
         }
         quality.measure(bench, server.urls.grpc, references, result)
 

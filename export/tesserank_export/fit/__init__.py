@@ -7,6 +7,7 @@ choice.py     choosing between settings without fooling oneself
 search.py     the order in which things are chosen
 record.py     what was chosen, as a segments file and as a table
 steps.py      the step of an export
+tracking.py   a fit as experiment trackers see it
 
 docs/fit.md describes it.
 """

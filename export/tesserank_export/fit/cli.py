@@ -12,23 +12,29 @@ import shutil
 from pathlib import Path
 
 from tesserank.artifact.layout import Layout
+from tesserank.artifact.manifest import load_manifest
+from tesserank.tracking import add_tracking_argument, tracked
 from tesserank_export import cli
+from tesserank_export.fit.tracking import track_fit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``tesserank fit``."""
     cli.add_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="FILE.toml", help="also write the fitted segments file there")
+    add_tracking_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit, export, publish, assemble, and print the table."""
-    artifact, export = cli.export_as(args, fit=True)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(Layout(artifact).segments, args.out)
-    if export.fitted is not None:
-        from tesserank_export.fit.record import markdown  # needs the extra export, as cli says where it is missing
+    with tracked(args.track, "fit") as tracker:
+        artifact, export = cli.export_as(args, fit=True)
+        if args.out:
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(Layout(artifact).segments, args.out)
+        if export.fitted is not None:
+            from tesserank_export.fit.record import markdown  # needs the extra export, as cli says where it is missing
 
-        print(markdown(export.fitted))
+            track_fit(tracker, load_manifest(artifact, ()), export.fitted)
+            print(markdown(export.fitted))
     return 0
