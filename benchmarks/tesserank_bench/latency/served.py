@@ -161,8 +161,9 @@ def make_server(
     repository: Path, log: Path, environment: Mapping[str, str] | None = None, **settings: Any
 ) -> TritonServer:
     """A server at ports that are free; ``settings``: other arguments of TritonServer."""
-    ports = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
-    return TritonServer(repository, **ports, log_file=log, environment=environment, **settings)
+    return TritonServer(
+        repository, http_port=0, grpc_port=0, metrics_port=0, log_file=log, environment=environment, **settings
+    )
 
 
 @contextmanager
