@@ -12,6 +12,8 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
 export TORCH_FLAGS ?=
 # Arguments of `make export`, `serve`, `doctor`, `loadtest`, `recommend`, `bench`: make serve ARGS="--grpc-port 9001"
 ARGS ?=
+# Of `make gpu-check`, for its second part: LATENCY_ARGS="--backbone bert-base"
+LATENCY_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -89,8 +91,13 @@ GPU_PYTHON ?= $(shell for p in python3 $(BIN)/python; do \
 	$$p -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null && echo $$p && exit; done; \
 	test -x $(BIN)/python && echo $(BIN)/python || echo python3)
 
-gpu-check: ## On a machine with an NVIDIA GPU: test and measure the kernels there, into benchmarks/results/gpu-*.json
-	@PYTHONPATH=.:benchmarks $(GPU_PYTHON) -m tesserank_bench gpu --tests $(ARGS)
+# The second needs make setup too: a server runs what is installed. Status 2: there is no GPU, or something is missing.
+gpu-check: ## On a machine with an NVIDIA GPU: test, and measure kernels and requests there, into benchmarks/results/gpu-*.json
+	@export PYTHONPATH=.:benchmarks:evaluation:export:client; status=0; \
+	$(GPU_PYTHON) -m tesserank_bench gpu --tests $(ARGS) || status=$$?; \
+	test $$status -ne 2 || exit 2; \
+	$(GPU_PYTHON) -m tesserank_bench latency --device cuda $(filter --quick,$(ARGS)) $(LATENCY_ARGS) || status=$$?; \
+	exit $$status
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --override requirements.override \
 	--no-emit-package tesserank-client --no-header
