@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
         console.print("interrupted")
     finally:  # also of an error: what was measured before must not go with it
         if any(backbone.get("single") for backbone in result.get("backbones", {}).values()):
-            result |= {"conditions": machine.conditions(), "targets": verdicts(result["backbones"])}
+            judged = result["backbones"] if args.device == CUDA else {}  # the targets are a GPU's
+            result |= {"conditions": machine.conditions(), "targets": verdicts(judged)}
             _conclude(args, console, result)
     return 0 if result["complete"] else 130
 

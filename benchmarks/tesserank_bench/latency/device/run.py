@@ -151,10 +151,9 @@ def _prepare(bench: Bench, served: Asker, path: str, size: int, turn: int) -> Pr
 
 
 def _warm_up_cases(cases: Sequence[Case]) -> None:
-    """One request of each path, of its fewest candidates: compilers, graphs and connections are part of no figure."""
-    for path in {case.key["path"] for case in cases}:
-        own = [case for case in cases if case.key["path"] == path]
-        call, check = min(own, key=lambda case: int(case.key["candidates"])).prepare(0)
+    """One request of each: what compiles or captures for a new shape is part of no figure."""
+    for case in cases:
+        call, check = case.prepare(0)
         check(call())
 
 
