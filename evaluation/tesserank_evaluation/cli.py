@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tesserank.errors import ConfigError
 from tesserank.files import read_json, write_json
 from tesserank.paths import ARTIFACTS, BUILD
 from tesserank.tracking import Run, add_tracking_argument, tracked
-from tesserank_evaluation import report
+from tesserank_evaluation import asked, report
 from tesserank_evaluation.artifact import open_held_out
 from tesserank_evaluation.baselines import BASELINES
 from tesserank_evaluation.conditions import Machine
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--users", type=int, metavar="N", help="rank for N users drawn at random (default: all)")
     names = ", ".join((TESSERANK, *BASELINES))
     parser.add_argument("--only", metavar="NAMES", help=f"comma-separated; default all: {names}")
+    asked.add_arguments(parser)
     parser.add_argument(
         "--artifact", type=Path, metavar="DIR", help="evaluate this one, exported with --hold-out (default: export one)"
     )
@@ -78,7 +80,7 @@ def _run(args: argparse.Namespace, tracker: Run) -> int:
     machine = Machine(args.seed, {"evaluate": args.threads})
     catalog = read_catalog(args.catalog, args.id_field, args.text_field, args.category_field)
     events = read_events(args.events, catalog, event_fields(args), args.unknown_items)
-    contenders = _contenders(args, catalog)
+    contenders = _contenders(args, catalog, lambda line: console.print(line, highlight=False))
     rounds = _rounds(args, catalog, events)
     out = args.out or RESULTS / f"{args.events.resolve().parent.name}.json"
     result = _begin(args, catalog, events, rounds)
@@ -107,24 +109,29 @@ def _run(args: argparse.Namespace, tracker: Run) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.events is None:
         raise ConfigError("--events is needed: users' last items of a log are what is ranked for")
-    for name, least in {"users": 1, "threads": 1, "memory_mib": 0, "seed": 0}.items():
+    for name, least in {"users": 1, "threads": 1, "memory_mib": 0, "seed": 0, **asked.LEAST}.items():
         value = getattr(args, name)
         if value is not None and value < least:
             raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
 
 
-def _contenders(args: argparse.Namespace, catalog: Catalog) -> dict[str, Contender]:
+def _contenders(args: argparse.Namespace, catalog: Catalog, say: Callable[[str], None]) -> dict[str, Contender]:
+    """Those of every evaluation, or of --only, and those that are asked for."""
     known: dict[str, Contender] = {TESSERANK: InProcess(catalog, args.threads, args.memory_mib << 20)}
     if args.through_server:
         known[SERVED] = Served(catalog, args.through_server, args.timeout, args.threads)
     known |= {name: Baseline(fit, catalog, args.seed) for name, fit in BASELINES.items()}
-    if args.only is None:
-        return known
-    wanted = [name.strip() for name in args.only.split(",")]
+    wanted = list(known) if args.only is None else _names(args.only)
+    wanted += _names(args.also)
+    known |= asked.contenders(args, catalog, wanted, say)
     for name in wanted:
         if name not in known:
-            raise ConfigError(f"--only {name}: there are {', '.join(known)}")
+            raise ConfigError(f"--only or --with {name}: there are {', '.join((*known, *asked.NAMES))}")
     return {name: known[name] for name in wanted}
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 def _rounds(args: argparse.Namespace, catalog: Catalog, events: Events) -> dict[str, Round]:
