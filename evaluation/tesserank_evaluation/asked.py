@@ -7,15 +7,18 @@ from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
+from tesserank.errors import ConfigError
 from tesserank.paths import BUILD
 from tesserank_evaluation.baselines import SASREC
 from tesserank_evaluation.contenders import Baseline, Contender
+from tesserank_evaluation.exporting import finetune_command
 from tesserank_evaluation.recommender import Fit
 from tesserank_export.catalog import Catalog
 
-NAMES = (SASREC,)
+CROSS_ENCODER = "cross-encoder"
+NAMES = (SASREC, CROSS_ENCODER)
 LEAST = {"sasrec_minutes": 1}  # of the arguments
-_TRAINED = BUILD / "evaluation" / "trained"
+TRAINED = BUILD / "evaluation" / "trained"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--trained",
         type=Path,
-        default=_TRAINED,
+        default=TRAINED,
         metavar="DIR",
         help="of training so far: goes on from there (%(default)s)",
     )
@@ -45,6 +48,8 @@ def contenders(
     found: dict[str, Contender] = {}
     if SASREC in wanted:
         found[SASREC] = Baseline(_sasrec(args, say), catalog, args.seed)
+    if CROSS_ENCODER in wanted:
+        found[CROSS_ENCODER] = _cross_encoder(args, catalog)
     return found
 
 
@@ -53,3 +58,14 @@ def _sasrec(args: argparse.Namespace, say: Callable[[str], None]) -> Fit:
 
     options = SasRecOptions(args.sasrec_minutes * 60.0, args.trained, args.threads, say)
     return partial(fit_sasrec, options=options)
+
+
+def _cross_encoder(args: argparse.Namespace, catalog: Catalog) -> Contender:
+    from tesserank_evaluation.reranking.contender import CANDIDATES, Reranked
+
+    if args.users is None:
+        raise ConfigError(
+            f"{CROSS_ENCODER} reads {CANDIDATES} pairs for every user, a second or more each: say for how many, as in "
+            "--users 300"
+        )
+    return Reranked(catalog, args.trained, args.threads, args.memory_mib << 20, partial(finetune_command, args))

@@ -5,7 +5,6 @@ An epoch draws from generators of its own, seeded by its number: what was interr
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tesserank.errors import ArtifactError
 from tesserank_evaluation.baselines.sasrec.batches import batches
 from tesserank_evaluation.baselines.sasrec.model import Recipe, SasRecNetwork
+from tesserank_evaluation.states import load_state, save_state
 
 BETAS = (0.9, 0.98)  # of Adam: Kang and McAuley's
 
@@ -78,23 +77,10 @@ class Trainer:
         return loss.item(), int(there.sum())
 
     def _save(self) -> None:
-        state = {
-            "epochs": self.epochs,
-            "seconds": self.seconds,
-            "notes": self.notes,
-            "network": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-        }
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-        torch.save(state, scratch)
-        os.replace(scratch, self._file)
+        state = {"epochs": self.epochs, "seconds": self.seconds, "notes": self.notes}
+        parts = {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict()}
+        save_state(self._file, state | parts)
 
     def _load(self) -> None:
-        try:
-            state = torch.load(self._file, map_location="cpu", weights_only=True)
-            self.network.load_state_dict(state["network"])
-            self._optimizer.load_state_dict(state["optimizer"])
-            self.epochs, self.seconds, self.notes = state["epochs"], state["seconds"], state["notes"]
-        except Exception as error:  # torch raises classes of its own for every kind of broken file
-            raise ArtifactError(f"{self._file} cannot be read ({error}): delete it to train anew") from error
+        state = load_state(self._file, network=self.network, optimizer=self._optimizer)
+        self.epochs, self.seconds, self.notes = state["epochs"], state["seconds"], state["notes"]
