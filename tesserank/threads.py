@@ -1,9 +1,11 @@
-"""A loop shared between threads, of which the caller is one."""
+"""A loop shared between threads, of which the caller is one; threads that stay on a CPU."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 _RANGES_PER_THREAD = 4
 
@@ -34,3 +36,28 @@ def share(work: Callable[[int, int], None], count: int, least: int, pool: Thread
         started = [future for future in helping if not future.cancel()]
         for future in started:
             future.result()
+
+
+def cpus_of_its_own(threads: int) -> tuple[int, ...]:
+    """The CPUs that this process may run on, if they are as many as ``threads``; else none.
+
+    With CPUs to spare the system had better choose, or all who have two threads would meet on the first two CPUs.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    return tuple(allowed) if len(allowed) == threads else ()
+
+
+@contextmanager
+def on_cpu(cpu: int) -> Iterator[None]:
+    """Keep this thread on a CPU, then let it go where it might before. Nothing happens where the system forbids it."""
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {cpu})
+    except OSError:  # the CPUs that this process may use have changed
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.sched_setaffinity(0, before)

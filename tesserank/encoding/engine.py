@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,11 @@ from numpy.typing import NDArray
 
 from tesserank.encoding.batching import Engine, on_cores
 from tesserank.encoding.bound import BoundEngine, ProfiledEngine
-from tesserank.encoding.providers import AUTO, CPU, CUDA, Provider, ProviderSettings, check_loaded, profiles
+from tesserank.encoding.providers import AUTO, CPU, CUDA, ProviderSettings, profiles
+from tesserank.encoding.sessions import CpuSession, open_session
 from tesserank.encoding.template import LENGTH_BUCKETS, row_lengths
 from tesserank.errors import ArtifactError, ConfigError
-from tesserank.protocol import SEGMENT_ENCODER
 from tesserank.threads import share
-
-_IDS, _MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
 
 
 @dataclass(frozen=True)
@@ -42,18 +39,21 @@ class OnnxEngine(Engine):
 
     ``engine(ids, mask)`` runs a batch on ``threads`` threads, ``on_this_thread`` on the caller's alone: threads that
     share a batch wait for each other at every operator, threads that have batches of their own do not. So the one is
-    quicker for what comes alone, the other does more in a second.
+    quicker for what comes alone, the other does more in a second. Each way has a session, and the weights, of its own.
 
     ``row_by_row``: run every row alone, without its padding. Dynamic int8 takes its activations' scale from the whole
     batch, so that a row's result would depend on its neighbours and its padding, and a cached segment on whom it
-    happened to be encoded with. Alone, a row's result is a function of the row. float32 gives the same bits either way.
+    happened to be encoded with. Alone, a row's result is a function of the row. float32 gives the same bits either way,
+    and both precisions do on any number of threads: a single row is shared by all, of several each takes its own.
+
+    Raises ArtifactError for a file that cannot be loaded.
     """
 
     def __init__(self, path: Path, threads: int, row_by_row: bool = False) -> None:
         self.batching = on_cores(threads, row_by_row)
         self._row_by_row = row_by_row
-        self._path = path
-        self._session = _cpu_session(path, 1 if row_by_row else threads)
+        self._shared = CpuSession(path, threads)
+        self._single = self._shared if threads == 1 else CpuSession(path, 1)
         helpers = threads - 1 if row_by_row else 0
         self._pool = ThreadPoolExecutor(helpers, thread_name_prefix="encoder") if helpers else None
 
@@ -64,22 +64,19 @@ class OnnxEngine(Engine):
 
     def __call__(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         if not self._row_by_row:
-            return _run(self._session, input_ids, attention_mask)
-        return self._rows(input_ids, attention_mask, self._pool)
+            return self._shared(input_ids, attention_mask)
+        session = self._shared if len(input_ids) == 1 else self._single
+        return self._rows(session, input_ids, attention_mask, self._pool)
 
     def on_this_thread(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """The same, without other threads. May be called from several threads at once."""
         if not self._row_by_row:
-            return _run(self._single, input_ids, attention_mask)
-        return self._rows(input_ids, attention_mask, None)
+            return self._single(input_ids, attention_mask)
+        return self._rows(self._single, input_ids, attention_mask, None)
 
-    @cached_property
-    def _single(self) -> Any:
-        """For one thread; made when first needed, as it has the weights once more."""
-        return self._session if self.batching.at_once == 1 else _cpu_session(self._path, 1)
-
+    @staticmethod
     def _rows(
-        self, ids: NDArray[np.int64], mask: NDArray[np.int64], pool: ThreadPoolExecutor | None
+        session: CpuSession, ids: NDArray[np.int64], mask: NDArray[np.int64], pool: ThreadPoolExecutor | None
     ) -> NDArray[np.float32]:
         rows: list[Any] = [None] * len(ids)
         lengths = row_lengths(mask)
@@ -87,7 +84,7 @@ class OnnxEngine(Engine):
         def run_rows(begin: int, end: int) -> None:
             for i in range(begin, end):
                 length = lengths[i]
-                output = _run(self._session, ids[i : i + 1, :length], mask[i : i + 1, :length])
+                output = session(ids[i : i + 1, :length], mask[i : i + 1, :length])
                 rows[i] = output if output.ndim < 3 else _lengthened(output, ids.shape[1])
 
         share(run_rows, len(rows), 1, pool)
@@ -120,7 +117,7 @@ def open_onnx(graph: Graph, threads: int, settings: ProviderSettings) -> Engine:
         return OnnxEngine(graph.path, threads, graph.row_by_row)
     device = ("cuda", settings.device_id)
     if chosen == CUDA:
-        session = _session(graph.path, threads, settings.options(chosen), chosen)
+        session = open_session(graph.path, threads, settings.options(chosen), chosen)
         return BoundEngine(session, device, graph.max_tokens, settings.cuda_graphs)
     if graph.plain is None or not graph.plain.is_file():
         raise ArtifactError(
@@ -128,29 +125,5 @@ def open_onnx(graph: Graph, threads: int, settings: ProviderSettings) -> Engine:
             "encoder anew with --engine plain"
         )
     prepared = profiles(settings.profile_lengths, settings.profile_rows, graph.max_tokens)
-    sessions = [_session(graph.plain, threads, settings.options(chosen, profile), chosen) for profile in prepared]
+    sessions = [open_session(graph.plain, threads, settings.options(chosen, profile), chosen) for profile in prepared]
     return ProfiledEngine(prepared, [BoundEngine(session, device, graph.max_tokens) for session in sessions])
-
-
-def _cpu_session(path: Path, threads: int) -> Any:
-    return _session(path, threads, ProviderSettings().options(CPU))
-
-
-def _session(path: Path, threads: int, providers: list[Provider], chosen: str = CPU) -> Any:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Spinning threads would take the cores from the other models of the server.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = ort.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime raises classes of its own for every kind of broken file
-        raise ArtifactError(f"{path} cannot be loaded ({error}): rebuild it with make export") from error
-    check_loaded(chosen, session.get_providers())
-    return session
-
-
-def _run(session: Any, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
-    outputs: list[Any] = session.run(None, {_IDS: input_ids, _MASK: attention_mask})
-    result: NDArray[np.float32] = outputs[0]
-    return result
