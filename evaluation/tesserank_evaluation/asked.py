@@ -65,7 +65,7 @@ def _cross_encoder(args: argparse.Namespace, catalog: Catalog) -> Contender:
 
     if args.users is None:
         raise ConfigError(
-            f"{CROSS_ENCODER} reads {CANDIDATES} pairs for every user, a second or more each: say for how many, as in "
+            f"{CROSS_ENCODER} reads {CANDIDATES} pairs for every user, about a second each: say for how many, as in "
             "--users 300"
         )
     return Reranked(catalog, args.trained, args.threads, args.memory_mib << 20, partial(finetune_command, args))
