@@ -40,6 +40,9 @@ BENCHMARKS = {
     ),
     "gpu": Benchmark("tesserank_bench.gpu.command", "MaxSim on an NVIDIA GPU: ceilings, our kernels, other libraries"),
     "loadtest": Benchmark("tesserank_bench.loadtest", "what load one process of the load test can make"),
+    "loadtest-cross-check": Benchmark(
+        "tesserank_bench.cross_check.command", "the load test beside NVIDIA's perf_analyzer, on the same server"
+    ),
     "real-input": Benchmark("tesserank_bench.real_input", "real catalogues: served rankings against the reference"),
 }
 

@@ -21,6 +21,7 @@ import psutil
 
 from tesserank_bench.errors import BenchmarkError
 from tesserank_bench.figures import Target
+from tesserank_bench.loadtest_run import run_loadtest
 from tesserank_bench.results import deliver
 from tesserank_evaluation.conditions import Machine
 
@@ -64,14 +65,10 @@ def run(args: argparse.Namespace) -> int:
 def _measure(load: dict[str, Any], common: list[str], out: Path, server: psutil.Process) -> dict[str, Any]:
     """One run of ``tesserank loadtest`` in a process of its own. ``kept``: all was sent, 99% of it within 10 ms."""
     mode, value = next(iter(load.items()))
-    options = [f"--{mode}", str(value), "--duration", str(load["seconds"]), "--out", str(out)]
-    command = [sys.executable, "-m", "tesserank", "loadtest", *common, *options]
+    options = [f"--{mode}", str(value), "--duration", str(load["seconds"])]
     before = _cpu_s(server)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = run_loadtest([*common, *options], out)
     ended = time.time()
-    if not (out / "result.json").exists():
-        raise BenchmarkError(f"{' '.join(command)} ended with status {done.returncode}:\n{done.stderr}")
-    result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     figures, generator = result["figures"]["all"], result["generator"]
     return {
         **({"kept": result["verdicts"]["valid"]} if mode == "rate" else {}),

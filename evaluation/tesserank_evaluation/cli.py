@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,19 @@ from rich.console import Console
 
 from tesserank.errors import ConfigError
 from tesserank.files import read_json, write_json
-from tesserank.paths import ARTIFACTS, BUILD
+from tesserank.paths import BUILD
 from tesserank.tracking import Run, add_tracking_argument, tracked
-from tesserank_evaluation import report
-from tesserank_evaluation.artifact import open_held_out
+from tesserank_evaluation import asked, report
 from tesserank_evaluation.baselines import BASELINES
 from tesserank_evaluation.conditions import Machine
 from tesserank_evaluation.contenders import SERVED, TESSERANK, Baseline, Contender, InProcess, Served
 from tesserank_evaluation.evaluate import Result, Round, evaluate
-from tesserank_evaluation.exporting import export_command, export_held_out
+from tesserank_evaluation.exporting import add_artifact_arguments, held_out_artifact
 from tesserank_evaluation.paired import Ranks, load_ranks, save_ranks
-from tesserank_evaluation.split import make_cases, sound_digests
+from tesserank_evaluation.split import make_cases
 from tesserank_evaluation.tracking import track_evaluation
 from tesserank_export.catalog import Catalog, read_catalog
-from tesserank_export.cli import add_build_arguments, add_data_arguments, event_fields
+from tesserank_export.cli import add_data_arguments, event_fields
 from tesserank_export.events import Events, read_events
 from tesserank_export.heldout import PROTOCOLS
 
@@ -46,16 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--users", type=int, metavar="N", help="rank for N users drawn at random (default: all)")
     names = ", ".join((TESSERANK, *BASELINES))
     parser.add_argument("--only", metavar="NAMES", help=f"comma-separated; default all: {names}")
-    parser.add_argument(
-        "--artifact", type=Path, metavar="DIR", help="evaluate this one, exported with --hold-out (default: export one)"
-    )
+    asked.add_arguments(parser)
     parser.add_argument("--through-server", metavar="HOST:PORT", help="also ask the server there, which serves it")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="of its answers (%(default)g)")
-    exported = parser.add_argument_group("the export, where no --artifact is given")
-    add_build_arguments(exported)  # type: ignore[arg-type]
-    exported.add_argument("--fit", action="store_true", help="fit it on what the protocol keeps: see docs/fit.md")
-    exported.add_argument("--name", default="evaluation", help="of the artefacts, NAME-PROTOCOL (%(default)s)")
-    exported.add_argument("--artifacts", type=Path, default=ARTIFACTS, help="(%(default)s)")
+    add_artifact_arguments(parser)
     parser.add_argument("--threads", type=int, default=2, help="of late interaction and encoder (%(default)s)")
     parser.add_argument("--memory-mib", type=int, default=2048, help="for MaxSim that comes again (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of sample, export and baselines (%(default)s)")
@@ -78,7 +72,7 @@ def _run(args: argparse.Namespace, tracker: Run) -> int:
     machine = Machine(args.seed, {"evaluate": args.threads})
     catalog = read_catalog(args.catalog, args.id_field, args.text_field, args.category_field)
     events = read_events(args.events, catalog, event_fields(args), args.unknown_items)
-    contenders = _contenders(args, catalog)
+    contenders = _contenders(args, catalog, lambda line: console.print(line, highlight=False))
     rounds = _rounds(args, catalog, events)
     out = args.out or RESULTS / f"{args.events.resolve().parent.name}.json"
     result = _begin(args, catalog, events, rounds)
@@ -107,36 +101,35 @@ def _run(args: argparse.Namespace, tracker: Run) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.events is None:
         raise ConfigError("--events is needed: users' last items of a log are what is ranked for")
-    for name, least in {"users": 1, "threads": 1, "memory_mib": 0, "seed": 0}.items():
+    for name, least in {"users": 1, "threads": 1, "memory_mib": 0, "seed": 0, **asked.LEAST}.items():
         value = getattr(args, name)
         if value is not None and value < least:
             raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
 
 
-def _contenders(args: argparse.Namespace, catalog: Catalog) -> dict[str, Contender]:
+def _contenders(args: argparse.Namespace, catalog: Catalog, say: Callable[[str], None]) -> dict[str, Contender]:
+    """Those of every evaluation, or of --only, and those that are asked for."""
     known: dict[str, Contender] = {TESSERANK: InProcess(catalog, args.threads, args.memory_mib << 20)}
     if args.through_server:
         known[SERVED] = Served(catalog, args.through_server, args.timeout, args.threads)
     known |= {name: Baseline(fit, catalog, args.seed) for name, fit in BASELINES.items()}
-    if args.only is None:
-        return known
-    wanted = [name.strip() for name in args.only.split(",")]
+    wanted = list(known) if args.only is None else _names(args.only)
+    wanted += _names(args.also)
+    known |= asked.contenders(args, catalog, wanted, say)
     for name in wanted:
         if name not in known:
-            raise ConfigError(f"--only {name}: there are {', '.join(known)}")
+            raise ConfigError(f"--only or --with {name}: there are {', '.join((*known, *asked.NAMES))}")
     return {name: known[name] for name in wanted}
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 def _rounds(args: argparse.Namespace, catalog: Catalog, events: Events) -> dict[str, Round]:
     protocols = PROTOCOLS if args.protocol == "both" else (args.protocol,)
     cases = {name: make_cases(events, args.users or EVERYBODY, args.seed, name) for name in protocols}
-    rounds = {}
-    for protocol, own in cases.items():
-        root = args.artifact or export_held_out(args, protocol)
-        remedy = f"export one with {export_command(args, protocol)}"
-        sound = sound_digests(events, args.seed, protocol)
-        rounds[protocol] = Round(own, open_held_out(root, catalog, sound, remedy))
-    return rounds
+    return {protocol: Round(own, held_out_artifact(args, own, catalog, events)) for protocol, own in cases.items()}
 
 
 def _begin(args: argparse.Namespace, catalog: Catalog, events: Events, rounds: dict[str, Round]) -> Result:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tesserank_evaluation.artifact import HeldOutArtifact
-from tesserank_evaluation.baselines import BASELINES
+from tesserank_evaluation.baselines import BASELINE_NAMES
 from tesserank_evaluation.contenders import Contender, Outcome
 from tesserank_evaluation.metrics import coverage, gains, mean_and_error
 from tesserank_evaluation.paired import Ranks, best_of_all, difference
@@ -61,8 +61,8 @@ def evaluate(
 
 def against_best_baseline(ranks: Mapping[str, NDArray[np.int64]]) -> Result | None:
     """The best baseline and how much better than it tesserank is, paired; None where there are not both."""
-    baselines = {name: own for name, own in ranks.items() if name in BASELINES}
-    others = {name: own for name, own in ranks.items() if name not in BASELINES}
+    baselines = {name: own for name, own in ranks.items() if name in BASELINE_NAMES}
+    others = {name: own for name, own in ranks.items() if name not in BASELINE_NAMES}
     if not baselines or not others:
         return None
     best = best_of_all(baselines)

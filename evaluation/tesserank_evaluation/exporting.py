@@ -10,13 +10,39 @@ import argparse
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tesserank.artifact.store import current_artifact
 from tesserank.errors import ArtifactError
-from tesserank.paths import BUILD
+from tesserank.paths import ARTIFACTS, BUILD
+from tesserank_evaluation.artifact import HeldOutArtifact, open_held_out
+from tesserank_evaluation.split import Cases, sound_digests
+from tesserank_export.catalog import Catalog
+from tesserank_export.cli import add_build_arguments
+from tesserank_export.events import Events
 
 REPOSITORIES = BUILD / "evaluation"  # not build/model_repository: that one may be being served
+
+
+def add_artifact_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which artefact: one that there is, or what an export of it needs."""
+    parser.add_argument(
+        "--artifact", type=Path, metavar="DIR", help="take this one, exported with --hold-out (default: export one)"
+    )
+    exported = parser.add_argument_group("the export, where no --artifact is given")
+    add_build_arguments(exported)  # type: ignore[arg-type]
+    exported.add_argument("--fit", action="store_true", help="fit it on what the protocol keeps: see docs/fit.md")
+    exported.add_argument("--name", default="evaluation", help="of the artefacts, NAME-PROTOCOL (%(default)s)")
+    exported.add_argument("--artifacts", type=Path, default=ARTIFACTS, help="(%(default)s)")
+
+
+def held_out_artifact(args: argparse.Namespace, cases: Cases, catalog: Catalog, events: Events) -> HeldOutArtifact:
+    """The artefact for a protocol, exported if need be. Raises ArtifactError as ``open_held_out``."""
+    root = args.artifact or export_held_out(args, cases.protocol)
+    remedy = f"export one with {export_command(args, cases.protocol)}"
+    return open_held_out(root, catalog, sound_digests(events, args.seed, cases.protocol), remedy)
 
 
 def export_held_out(args: argparse.Namespace, protocol: str) -> Path:
@@ -35,11 +61,21 @@ def export_command(args: argparse.Namespace, protocol: str) -> str:
 def export_arguments(args: argparse.Namespace, protocol: str) -> list[str]:
     """The arguments of ``tesserank`` that export, or fit, what ``tesserank evaluate`` was asked to evaluate."""
     name = name_of(args, protocol)
-    named = {
+    own = {"hold_out": protocol, "name": name, "model_repository": REPOSITORIES / name}
+    return ["fit" if args.fit else "export", *_typed(_named(args) | own)]
+
+
+def finetune_command(args: argparse.Namespace, protocol: str) -> str:
+    """What fine-tunes a cross-encoder for ``tesserank evaluate`` as it was asked, for the artefact that it asks."""
+    own = {"protocol": protocol, "name": args.name, "artifact": args.artifact, "trained": args.trained}
+    fit = ["--fit"] if args.fit else []
+    return shlex.join(["python", "-m", "tesserank_bench.finetune", *_typed(_named(args) | own), *fit])
+
+
+def _named(args: argparse.Namespace) -> dict[str, Any]:
+    return {
         "catalog": args.catalog,
         "events": args.events,
-        "hold_out": protocol,
-        "name": name,
         "id_field": args.id_field,
         "text_field": args.text_field,
         "category_field": args.category_field,
@@ -56,10 +92,13 @@ def export_arguments(args: argparse.Namespace, protocol: str) -> list[str]:
         "threads": args.threads,
         "seed": args.seed,
         "artifacts": args.artifacts,
-        "model_repository": REPOSITORIES / name,
     }
+
+
+def _typed(named: Mapping[str, Any]) -> list[str]:
+    """Options as they are typed, without those that are None."""
     typed = [(f"--{key.replace('_', '-')}", str(value)) for key, value in named.items() if value is not None]
-    return ["fit" if args.fit else "export", *(part for pair in typed for part in pair)]
+    return [part for pair in typed for part in pair]
 
 
 def name_of(args: argparse.Namespace, protocol: str) -> str:

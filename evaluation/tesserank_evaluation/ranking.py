@@ -54,13 +54,13 @@ def rank(recommender: Recommender, cases: Cases, n_items: int, advance: Advance)
     return Ranked.of(parts, started)
 
 
-def best_lists(scores: Scores, histories: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
-    """Each row's best ``DEPTH`` items that are not in its history → [B, DEPTH]; equal scores in catalogue order."""
-    lists = np.full((len(scores), DEPTH), NO_ITEM, dtype=np.int32)
+def best_lists(scores: Scores, histories: Sequence[NDArray[np.int32]], depth: int = DEPTH) -> NDArray[np.int32]:
+    """Each row's best ``depth`` items that are not in its history → [B, depth]; equal scores in catalogue order."""
+    lists = np.full((len(scores), depth), NO_ITEM, dtype=np.int32)
     for row, history in enumerate(histories):
         own = scores[row].copy()
         own[history] = -np.inf
-        count = min(DEPTH, len(own) - len(history))
+        count = min(depth, len(own) - len(history))
         lists[row, :count] = _best(own, count)
     return lists
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tesserank_evaluation.baselines import BASELINES
+from tesserank_evaluation.baselines import BASELINE_NAMES
 from tesserank_evaluation.markdown import table, value
 from tesserank_evaluation.metrics import GAINS, KS
 from tesserank_evaluation.slices import SLICES
@@ -71,7 +71,7 @@ def _against_best_baseline(found: Mapping[str, Any] | None) -> Iterator[str]:
 
 def _all_metrics(ranked: Mapping[str, Any]) -> Iterator[str]:
     for name, entry in ranked.items():
-        if name in BASELINES:
+        if name in BASELINE_NAMES:
             continue
         yield f"Every metric of {name}:"
         yield ""

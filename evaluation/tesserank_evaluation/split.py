@@ -57,7 +57,7 @@ def make_cases(events: Events, max_users: int, seed: int, protocol: str) -> Case
     return Cases(
         protocol=protocol,
         held=held,
-        histories=tuple(_history(events, places[:-1]) for places in held.places),
+        histories=tuple(history_of(events, places[:-1]) for places in held.places),
         same_time=events.timestamp[targets - 1] == events.timestamp[targets],  # a target is nobody's first event
     )
 
@@ -72,7 +72,8 @@ def sound_digests(events: Events, seed: int, protocol: str) -> dict[str, str]:
     return {name: hold_out_last(events, 0, seed, name).digest for name in sound if timed or name != STRICT}
 
 
-def _history(events: Events, places: NDArray[np.int64]) -> History:
+def history_of(events: Events, places: NDArray[np.int64]) -> History:
+    """The events at ``places`` of a log."""
     kinds = tuple(events.kinds[kind] for kind in events.kind[places].tolist())
     return History(events.item[places], events.timestamp[places], kinds)
 

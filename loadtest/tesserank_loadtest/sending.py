@@ -10,16 +10,14 @@ from contextlib import contextmanager
 import gevent
 from gevent.pool import Group
 
-from tesserank_client import Client, Request, TesserankClientError
+from tesserank_client import Client, TesserankClientError
 from tesserank_loadtest.plan import Plan, Protocol
 from tesserank_loadtest.recorder import Sample
 from tesserank_loadtest.schedule import Arrival
-from tesserank_loadtest.workload import CrossEncoderRequest, Turn, Workload
+from tesserank_loadtest.workload import CrossEncoderRequest, Prepared, Turn, Workload
 
 LOOK_UP_S = 0.2  # how often a wait looks whether the run is over
 OTHER_THREADS = 10  # what gevent itself uses the hub's pool for: its own default
-
-Prepared = Request | CrossEncoderRequest
 
 
 def allow_in_flight(calls: int) -> None:
@@ -104,7 +102,7 @@ class Sender:
 
     def prepare(self, turn: Turn) -> Prepared:
         """What is sent; not in the time of the request."""
-        return self._workload.recommend(turn) if self._plan.model == "recommend" else self._workload.cross_encode(turn)
+        return self._workload.prepare(turn, self._plan.model)
 
     def send(self, client: Client, protocol: Protocol, prepared: Prepared, intended: float | None = None) -> None:
         """Send a request and wait for its answer; without an ``intended`` time it is intended to be sent now."""

@@ -19,7 +19,7 @@ from tesserank_loadtest.behaviour import Act, Zipf, synthetic_acts
 from tesserank_loadtest.event_log import read_acts
 from tesserank_loadtest.items import read_item_ids, read_lines
 from tesserank_loadtest.made_up import Candidates, make_up_text
-from tesserank_loadtest.plan import WorkloadOptions
+from tesserank_loadtest.plan import Model, WorkloadOptions
 
 WORDS_OF_ITEM = (6, 18)  # fewest and most, of what the cross-encoder reads
 NEW_SESSION_S = 86_400  # between the events of a zero-hit history: every event a session of its own
@@ -33,6 +33,9 @@ class CrossEncoderRequest:
 
     history_text: str
     candidate_texts: tuple[str, ...]
+
+
+Prepared = Request | CrossEncoderRequest
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,10 @@ class Workload:
                 "shorter --duration or a smaller past_share"
             )
         return first
+
+    def prepare(self, turn: Turn, model: Model) -> Prepared:
+        """What is asked of a model."""
+        return self.recommend(turn) if model == "recommend" else self.cross_encode(turn)
 
     def recommend(self, turn: Turn) -> Request:
         """What is asked of ``recommend``."""

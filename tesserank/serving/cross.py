@@ -42,7 +42,7 @@ class PairScorer:
             for column, text in enumerate(texts):
                 if text:
                     second = self._tokenizer(decode_text(text, "CANDIDATE_TEXTS", row))
-                    pairs.append(self._compose(first, second))
+                    pairs.append(compose_pair(self._template, first, second))
                     places.append((row, column))
         # Neighbours in length share a batch, padded only to the longest of it: the least padding there can be.
         order = sorted(range(len(pairs)), key=lambda i: len(pairs[i]))
@@ -63,9 +63,10 @@ class PairScorer:
                 f"{longest:,} bytes in a text, the limit max_text_bytes is {self._limits.max_text_bytes:,}"
             )
 
-    def _compose(self, history: list[int], item: list[int]) -> NDArray[np.int64]:
-        """A history that does not fit loses its oldest tokens."""
-        item = item[: self._template.room(2)]
-        room = self._template.room(2) - len(item)
-        newest = history[max(len(history) - room, 0) :]
-        return self._template.compose([newest, item]).input_ids
+
+def compose_pair(template: Template, history: Sequence[int], item: Sequence[int]) -> NDArray[np.int64]:
+    """Both sides' token ids → int64 [L], one input. A history that does not fit loses its oldest tokens."""
+    item = item[: template.room(2)]
+    room = template.room(2) - len(item)
+    newest = history[max(len(history) - room, 0) :]
+    return template.compose([newest, item]).input_ids

@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ import torch
 os.environ.setdefault("TRITON_INTERPRET", "1")  # before the kernels are imported; see tests/gpu/conftest.py
 
 from tesserank.errors import ConfigError
+from tesserank.paths import CHECKOUT
 from tesserank_bench.errors import BenchmarkError
 from tesserank_bench.gpu import ceilings, command, contestants, plan, run, suite, timing
 from tesserank_bench.gpu.contestants import ANSWER, KERNEL, LOOP
@@ -36,6 +41,17 @@ def once(call: Callable[[], object]) -> float:
 def test_without_a_gpu_it_says_what_is_needed() -> None:
     with pytest.raises(ConfigError, match=r"no NVIDIA GPU: torch .* finds none.*GPU_PYTHON="):
         command.require_gpu()
+
+
+def test_gpu_check_finds_its_packages_where_they_are_not_installed() -> None:
+    (found,) = re.findall(r"PYTHONPATH=(\S+benchmarks\S+);", (CHECKOUT / "Makefile").read_text(encoding="utf-8"))
+    path = os.pathsep.join([found, sysconfig.get_paths()["purelib"]])
+    for benchmark in (["gpu", "--tests"], ["latency", "--device", "cuda"]):
+        command = [sys.executable, "-S", "-m", "tesserank_bench", *benchmark]  # -S: without what .pth files name
+        done = subprocess.run(
+            command, cwd=CHECKOUT, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, "no NVIDIA GPU" in done.stderr) == (2, True), done.stderr
 
 
 def test_the_whole_run_writes_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

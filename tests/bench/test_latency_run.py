@@ -20,7 +20,7 @@ from tesserank.cli import main
 from tesserank_bench.errors import BenchmarkError
 from tesserank_bench.latency import command
 from tesserank_bench.latency.bench import Result
-from tesserank_bench.latency.paths import COLD, CROSS_FP32, CROSS_INT8, HITS, HOT, ITEMS, MISSES, WARM
+from tesserank_bench.latency.paths import COLD, CROSS_FP32, CROSS_INT8, HOT, ITEMS, ONE_SEGMENT, WARM, due
 from tesserank_bench.latency.plan import CATALOGUE, COMPARED, QUICK, Plan
 from tesserank_bench.latency.served import Settings
 from tesserank_bench.latency.single import IN_PROCESS, SERVED
@@ -35,7 +35,8 @@ TINY = replace(
     QUICK,
     users=4,
     rounds=2,
-    served=dict.fromkeys(MISSES, (2, 2, 0, 2)) | {CROSS_FP32: (1, 1, 0, 0), CROSS_INT8: (1, 1, 0, 0)},
+    served=dict.fromkeys((ONE_SEGMENT, COLD, WARM, HOT, ITEMS), (2, 2, 0, 2))
+    | {CROSS_FP32: (1, 1, 0, 0), CROSS_INT8: (1, 1, 0, 0)},
     in_process=dict.fromkeys((COLD, WARM, HOT, ITEMS), (0, 2, 0, 0)),
     observed=2,
     callers=(1, 3),
@@ -113,7 +114,7 @@ def test_stages_add_up_and_the_encoder_works_only_where_something_is_new(result:
     for entry in result["stages"]:
         parts = {name for name in entry if name.endswith("_ms")} - {"request_ms"}
         assert sum(entry[name] for name in parts) == pytest.approx(entry["request_ms"], abs=0.02)
-        assert (entry["encode_ms"] > 0) == (MISSES[entry["path"]] > 0)
+        assert (entry["encode_ms"] > 0) == (due(entry["path"])[1] > 0)
         assert entry["maxsim_ms"] > 0
         assert entry["client_ms"] < entry["request_ms"]
 
@@ -137,7 +138,7 @@ def test_the_served_ranking_is_the_references(result: dict[str, Any]) -> None:
 
 def test_loads_are_as_cached_as_they_claim(result: dict[str, Any]) -> None:
     for entry in result["throughput"]:
-        assert entry["cached_share"] == HITS[entry["path"]] / 5
+        assert entry["cached_share"] == due(entry["path"])[0] / 5
         assert entry["per_second"] > 0
         assert entry["callers"] in (1, 3)
         assert 0 < entry["busiest_caller_process"] <= 1.2

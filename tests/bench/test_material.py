@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.errors import DataError
 from tesserank_bench.latency.material import HISTORY_EVENTS, SEGMENT_TOKENS, SEGMENTS, FreshTexts, Material
-from tesserank_bench.latency.paths import COLD, HOT, ITEMS, MISSES, ONE_SEGMENT, WARM, Requests
+from tesserank_bench.latency.paths import COLD, HOT, ITEMS, ONE_SEGMENT, WARM, Requests, due
 from tesserank_client import Text
 
 WORDS = [f"w{number}" for number in range(200)]
@@ -100,7 +100,7 @@ def test_what_is_to_be_new_is_new_every_time_and_the_rest_is_the_users(path: str
         sent.append(texts)
     known = set(user.segments)
     new = [text for texts in sent for text in texts if text not in known]
-    assert len(set(new)) == len(new) == 3 * MISSES[path]
+    assert len(set(new)) == len(new) == 3 * due(path)[1]
 
 
 def test_item_segments_are_the_newest_items_of_the_history(tokenizer: TextTokenizer) -> None:

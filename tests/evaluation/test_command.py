@@ -127,6 +127,28 @@ def test_a_sample_of_users_and_of_recommenders(
     assert found["plain"]["recommenders"]["tesserank"]["settings"]["fitted_on"] == "plain"
 
 
+def test_sasrec_is_asked_for_and_takes_its_training_up_again(
+    artifact: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ("--only", "tesserank,popularity", "--with", "sasrec", "--sasrec-minutes", "1", "--trained", "trained")
+    flags = (*asked, "--artifact", str(artifact), "--protocol", "plain")
+    assert main(typed(tiny, *flags, "--out", "first.json")) == 0
+    assert "sasrec, search: epoch 1, loss" in capfd.readouterr().err
+    assert main(typed(tiny, *flags, "--out", "second.json")) == 0
+    assert "sasrec, search: epoch" not in capfd.readouterr().err
+    first, second = (
+        json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))["protocols"]["plain"]
+        for name in ("first", "second")
+    )
+    ranked = first["recommenders"]
+    assert set(ranked) == {"tesserank", "popularity", "sasrec"}
+    assert ranked["sasrec"]["settings"] == second["recommenders"]["sasrec"]["settings"]
+    assert ranked["sasrec"]["settings"]["budget_s"] == 60.0
+    assert first["against_best_baseline"]["baseline"] == "sasrec"
+    assert ranked["sasrec"]["metrics"] == second["recommenders"]["sasrec"]["metrics"]
+
+
 def test_what_was_fitted_on_more_than_strict_allows_is_refused(
     artifact: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,7 +163,9 @@ BAD = {
     "users": (("--users", "0"), "--users must be at least 1, not 0"),
     "threads": (("--threads", "0"), "--threads must be at least 1, not 0"),
     "memory": (("--memory-mib", "-1"), "--memory-mib must be at least 0, not -1"),
-    "only": (("--only", "tesserank,bert4rec"), "--only bert4rec: there are tesserank, popularity"),
+    "only": (("--only", "tesserank,bert4rec"), "--only or --with bert4rec: there are tesserank, popularity"),
+    "with": (("--with", "bert4rec"), "pooled-max, sasrec"),
+    "minutes": (("--sasrec-minutes", "0"), "--sasrec-minutes must be at least 1, not 0"),
     "artefact": (("--artifact", "/nowhere"), "/nowhere/manifest.json cannot be read"),
     "log": (("--item-field", "asin"), "--item-field"),
 }

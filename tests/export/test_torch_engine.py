@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -229,6 +233,15 @@ def test_torch_compile_can_trace_it(layout: Layout, checkpoint: Checkpoint) -> N
     rows = rows_of([7, 30])
     for found, wanted in zip(engine.encode_rows(rows), expected(checkpoint, rows), strict=True):
         np.testing.assert_allclose(found.numpy(), wanted, atol=TOLERANCE)
+
+
+def test_compilers_read_utf8_where_the_locale_is_c_as_in_tritons_stub() -> None:
+    code = "import locale; from tesserank.encoding.pytorch import runner; print(locale.getpreferredencoding(False)); "
+    code += "runner.read_utf8(); print(locale.getpreferredencoding(False))"
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    before, after = done.stdout.split()
+    assert (codecs.lookup(before).name, codecs.lookup(after).name) == ("ascii", "utf-8")
 
 
 @pytest.mark.parametrize("form", ["packing", "padding"])

@@ -28,7 +28,8 @@ from tesserank_bench.latency.plan import CATALOGUE, COMPARED
 from tesserank_bench.latency.relay import CountingRelay
 from tesserank_bench.latency.stages import Observer, Totals
 
-OBSERVED: tuple[tuple[str, int | None], ...] = (
+Kinds = Sequence[tuple[str, int | None]]  # paths and candidates
+OBSERVED: Kinds = (
     (ONE_SEGMENT, COMPARED),
     (COLD, COMPARED),
     (WARM, COMPARED),
@@ -43,13 +44,13 @@ POLL_S, SETTLE_S, REST_S, PATIENCE_S = 0.05, 0.1, 0.6, 3.0
 RANKER, ENCODER = SEGMENT_RANKER.model, SEGMENT_ENCODER.model
 
 
-def measure_stages(bench: Bench, server: TritonServer, served: Asker, into: Result) -> None:
-    """Fill ``into["stages"]``: of each kind the mean of some requests, sent one after the other."""
+def measure_stages(bench: Bench, server: TritonServer, served: Asker, into: Result, observed: Kinds = OBSERVED) -> None:
+    """Fill ``into["stages"]``: of each kind that is ``observed`` the mean of some requests, one after the other."""
     bench.say("stages of a request, from the server's statistics and metrics")
     observer = Observer(server.urls.grpc, server.urls.metrics)
     into["stages"] = []
     try:
-        for path, size in OBSERVED:
+        for path, size in observed:
             turns = range(bench.plan.observed)
             prepared = [served.prepare(path, bench.material.user(turn), size) for turn in turns]
             stages = observe(bench, observer, prepared)

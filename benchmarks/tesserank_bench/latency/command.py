@@ -4,6 +4,9 @@ One run measures, interleaved and on the same users and candidates: the cross-en
 one long segment; five text segments of 32 tokens cold, warm and hot; item segments, without the encoder; the same work
 in this process, without a server. Then many callers at once, the cache against none, padding, and histories that grow.
 
+--device cuda measures another thing: late interaction and the cross-encoder both on the GPU, on the same backbone, for
+100, 1,000 and 10,000 candidates.
+
 Writes a JSON with every sample, and pictures. Ctrl-C keeps what was measured. docs/benchmarks.md explains the figures.
 """
 
@@ -11,9 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -22,6 +22,8 @@ from tesserank.errors import ConfigError
 from tesserank.paths import BUILD
 from tesserank_bench.latency import pictures, report, served
 from tesserank_bench.latency.bench import Result
+from tesserank_bench.latency.device import command as device
+from tesserank_bench.latency.ending import politely_ended
 from tesserank_bench.latency.plan import FULL, QUICK
 from tesserank_bench.latency.run import measure
 from tesserank_bench.latency.served import Settings
@@ -40,10 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     served.add_export_arguments(parser, precision="int8")
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help="where exports are kept (%(default)s)")
     parser.add_argument("--plot", action="store_true", help="draw the pictures of the result again, measure nothing")
+    device.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, save, draw. Exit status 0, or 130 after Ctrl-C, with what was measured until then."""
+    if args.device:
+        return device.run(args)
     console = Console(soft_wrap=True, highlight=False)
     if args.plot:
         return _draw_again(args, console)
@@ -51,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     result: Result = {"benchmark": "latency", "quick": args.quick, "complete": False}
     settings = Settings(args.data, args.work, args.precision, args.model, args.dim, args.seed)
     try:
-        with _politely_ended():
+        with politely_ended():
             measure(settings, QUICK if args.quick else FULL, console.print, result)
         result["complete"] = True
     except KeyboardInterrupt:
@@ -90,13 +95,3 @@ def _draw_again(args: argparse.Namespace, console: Console) -> int:
     result = json.loads(path.read_text(encoding="utf-8"))
     _draw(console, result, _pictures(args, result))
     return 0
-
-
-@contextmanager
-def _politely_ended() -> Iterator[None]:
-    """A service manager's SIGTERM takes the way of Ctrl-C, through every ``finally``."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--precision", required=True)
     parser.add_argument("--model")
     parser.add_argument("--dim", type=int, required=True)
+    parser.add_argument("--engine", action="append", default=[])
     parser.add_argument("--segments", type=Path, nargs="+", required=True)
     args = parser.parse_args()
     try:
@@ -48,6 +49,7 @@ def export_one(args: argparse.Namespace, segments: Path) -> None:
         model=args.model,
         dim=args.dim,
         precision=args.precision,
+        engines=tuple(args.engine),
     )
     artifact = Export(options, Console(soft_wrap=True)).run()
     assemble(TRACKED_REPOSITORY, artifact, args.work / "repositories" / segments.stem)

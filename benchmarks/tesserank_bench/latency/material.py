@@ -14,8 +14,8 @@ import numpy as np
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.errors import DataError
 
-SEGMENTS = 5  # of a user
-SEGMENT_TOKENS = 32  # of each of them, special tokens not counted
+SEGMENTS = 5  # of a user, where nothing else is said
+SEGMENT_TOKENS = 32  # of each of them
 HISTORY_EVENTS = 2_000  # the longest history that is sent
 EVENT_GAPS_S = (20, 900)
 LAST_EVENT = 1_700_000_000  # Unix seconds; fixed, or two runs would not send the same
@@ -76,8 +76,16 @@ class FreshTexts:
 
 
 @dataclass(frozen=True)
+class Context:
+    """What a user's text segments are: how many, and of how many tokens each, special tokens not counted."""
+
+    segments: int = SEGMENTS
+    tokens: int = SEGMENT_TOKENS
+
+
+@dataclass(frozen=True)
 class BenchUser:
-    """One user: the texts of their five segments, their long history of items, and what is ranked for them."""
+    """One user: the texts of their segments, their long history of items, and what is ranked for them."""
 
     segments: tuple[str, ...]
     history: tuple[str, ...]  # item ids, oldest first, up to HISTORY_EVENTS of them
@@ -102,10 +110,17 @@ class Material:
     texts: Mapping[str, str]  # of each item, by id; only items that have one
     users: Sequence[BenchUser]
     fresh: FreshTexts
+    context: Context = Context()
 
     @classmethod
     def draw(
-        cls, texts: Mapping[str, str], tokenizer: TextTokenizer, users: int, candidates: Sequence[int], seed: int
+        cls,
+        texts: Mapping[str, str],
+        tokenizer: TextTokenizer,
+        users: int,
+        candidates: Sequence[int],
+        seed: int,
+        context: Context = Context(),
     ) -> Material:
         """Users and candidates of a catalogue. Raises DataError if it has fewer items than candidates are asked for."""
         texts = {item: text for item, text in texts.items() if text.split()}
@@ -114,7 +129,8 @@ class Material:
         rng = np.random.default_rng(seed)
         fresh = FreshTexts(tokenizer, list(texts.values()), rng)
         ids = list(texts)
-        return cls(texts, [_draw_user(ids, fresh, candidates, rng) for _ in range(users)], fresh)
+        drawn = [_draw_user(ids, fresh, candidates, rng, context) for _ in range(users)]
+        return cls(texts, drawn, fresh, context)
 
     def user(self, turn: int) -> BenchUser:
         """The user of a turn: they take turns."""
@@ -122,7 +138,7 @@ class Material:
 
     def fresh_segment(self) -> str:
         """A segment that nobody has had before."""
-        return self.fresh.make(SEGMENT_TOKENS)
+        return self.fresh.make(self.context.tokens)
 
     def session_tokens(self, rng: np.random.Generator) -> int:
         """How long the text of a session is: the tokens of one to six items of the catalogue, MIXED_TOKENS at most."""
@@ -135,7 +151,7 @@ class Material:
         return list(self.texts.values())
 
     def pairs(self, user: BenchUser, candidates: int) -> tuple[str, list[str]]:
-        """What a cross-encoder reads: the text of the five segments, and the candidates' texts."""
+        """What a cross-encoder reads: the text of all segments, and the candidates' texts."""
         return " ".join(user.segments), [self.texts[item] for item in user.candidates[candidates]]
 
 
@@ -145,13 +161,15 @@ def read_texts(catalogue: Path) -> dict[str, str]:
         return {row["item_id"]: row["text"] for row in map(json.loads, lines)}
 
 
-def _draw_user(ids: Sequence[str], fresh: FreshTexts, sizes: Sequence[int], rng: np.random.Generator) -> BenchUser:
+def _draw_user(
+    ids: Sequence[str], fresh: FreshTexts, sizes: Sequence[int], rng: np.random.Generator, context: Context
+) -> BenchUser:
     def some(count: int, replace: bool = False) -> tuple[str, ...]:
         return tuple(ids[row] for row in rng.choice(len(ids), count, replace=replace).tolist())
 
     gaps = rng.integers(*EVENT_GAPS_S, size=HISTORY_EVENTS)
     return BenchUser(
-        segments=tuple(fresh.make(SEGMENT_TOKENS) for _ in range(SEGMENTS)),
+        segments=tuple(fresh.make(context.tokens) for _ in range(context.segments)),
         history=some(HISTORY_EVENTS, replace=len(ids) < HISTORY_EVENTS),
         timestamps=tuple((LAST_EVENT - np.cumsum(gaps)[::-1]).tolist()),
         candidates={size: some(size) for size in sizes},

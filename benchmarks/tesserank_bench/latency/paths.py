@@ -13,7 +13,7 @@ import tritonclient.grpc as triton
 
 from tesserank import protocol
 from tesserank_bench.errors import BenchmarkError
-from tesserank_bench.latency.material import SEGMENT_TOKENS, SEGMENTS, BenchUser, Material
+from tesserank_bench.latency.material import SEGMENTS, BenchUser, Material
 from tesserank_client import Client, Event, Recommendations, Request, Text
 
 SESSION, WHOLE, NOTE = "session", "whole", "note"  # text segments of benchmarks/segments/latency.toml
@@ -34,8 +34,11 @@ PATHS = {
     HOT: "the same, all cached",
     ITEMS: "five items of the history, a segment each in both spaces: vectors from the index, no encoder",
 }
-MISSES = {ONE_SEGMENT: 1, COLD: SEGMENTS, WARM: 1, HOT: 0, ITEMS: 0}  # segments that a request has to encode
-HITS = {ONE_SEGMENT: 0, COLD: 0, WARM: SEGMENTS - 1, HOT: SEGMENTS, ITEMS: 0}
+
+
+def due(path: str, segments: int = SEGMENTS) -> tuple[int, int]:
+    """Of a path's request of so many segments: how many are found cached, and how many it has to encode."""
+    return {ONE_SEGMENT: (0, 1), COLD: (0, segments), WARM: (segments - 1, 1), HOT: (segments, 0), ITEMS: (0, 0)}[path]
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,11 @@ class Requests:
 
     def _texts(self, path: str, user: BenchUser) -> Sequence[Text]:
         fresh = self.material.fresh_segment
+        context = self.material.context
         if path == ONE_SEGMENT:
-            return [Text(WHOLE, self.material.fresh.make(SEGMENTS * SEGMENT_TOKENS))]
+            return [Text(WHOLE, self.material.fresh.make(context.segments * context.tokens))]
         segments = {
-            COLD: lambda: [fresh() for _ in range(SEGMENTS)],
+            COLD: lambda: [fresh() for _ in range(context.segments)],
             WARM: lambda: [*user.segments[:-1], fresh()],
             HOT: lambda: list(user.segments),
         }[path]()
@@ -78,12 +82,13 @@ class NotAsClaimed(BenchmarkError):
     """A request was not as cold, warm or hot as its path says: the measurement would be of something else."""
 
 
-def check_cache(path: str, hits: int, misses: int) -> None:
+def check_cache(path: str, hits: int, misses: int, segments: int = SEGMENTS) -> None:
     """Raises NotAsClaimed unless a request found as many segments cached as its path says."""
-    if (hits, misses) != (HITS[path], MISSES[path]):
+    wanted = due(path, segments)
+    if (hits, misses) != wanted:
         raise NotAsClaimed(
             f"a request of the path {path!r} found {hits} segments cached and {misses} not: "
-            f"{HITS[path]} and {MISSES[path]} were due"
+            f"{wanted[0]} and {wanted[1]} were due"
         )
 
 
@@ -111,7 +116,8 @@ class Served:
             assert candidates is not None, "a cross-encoder takes minutes for a catalogue"
             return self._pairs[path](*self._requests.material.pairs(user, candidates)), _accept
         request = self._requests.make(path, user, candidates)
-        return partial(self._client.recommend_many, [request]), partial(_check_answers, path)
+        check = partial(_check_answers, path, self._requests.material.context.segments)
+        return partial(self._client.recommend_many, [request]), check
 
     def __enter__(self) -> Served:
         return self
@@ -128,9 +134,9 @@ def _accept(answer: Any) -> None:
     """A PairCaller's call has checked its answer."""
 
 
-def _check_answers(path: str, answers: Sequence[Recommendations]) -> None:
+def _check_answers(path: str, segments: int, answers: Sequence[Recommendations]) -> None:
     for answer in answers:
-        check_cache(path, answer.cache_hits, answer.cache_misses)
+        check_cache(path, answer.cache_hits, answer.cache_misses, segments)
 
 
 class PairCaller:

@@ -28,6 +28,8 @@ class Plan:
     load_repeats: int  # loads of each kind and number of callers
     contest_requests: int  # of all callers of a load, for the cache against no cache
     contest_repeats: int
+    contest_callers: int
+    contest_paths: tuple[str, ...]  # in turn, so that one segment in ten is new
     mixed_requests: int  # of all callers together, for the padding of texts of mixed lengths
     history_lengths: tuple[int, ...]
     history_repeats: int
@@ -35,7 +37,6 @@ class Plan:
     every_export: bool  # or the first alone, on one server: no contest without a cache, no cut by content
 
 
-CONTEST_CALLERS = 32
 MIXED_CALLERS = 8
 
 FULL = Plan(
@@ -69,6 +70,8 @@ FULL = Plan(
     load_repeats=2,
     contest_requests=384,
     contest_repeats=3,
+    contest_callers=32,
+    contest_paths=(WARM, HOT),
     mixed_requests=160,
     history_lengths=(20, 50, 100, 200, 500, 1_000, 2_000),
     history_repeats=60,
@@ -95,6 +98,8 @@ QUICK = Plan(
     load_repeats=1,
     contest_requests=64,
     contest_repeats=1,
+    contest_callers=32,
+    contest_paths=(WARM, HOT),
     mixed_requests=32,
     history_lengths=(20, 2_000),
     history_repeats=4,

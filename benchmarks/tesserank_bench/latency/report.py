@@ -22,7 +22,7 @@ def show(console: Console, result: Result) -> None:
         ("stages", _stages),
         ("throughput", _throughput),
         ("histories", _histories),
-        ("targets", _targets),
+        ("targets", targets),
     ):
         if result.get(title):
             console.print(table(result))
@@ -78,7 +78,8 @@ def _histories(result: Result) -> Table:
     return table
 
 
-def _targets(result: Result) -> Table:
+def targets(result: Result) -> Table:
+    """Each target, what was found of it and the verdict."""
     table = Table(Column("target", ratio=1), "wanted", "measured", "", title="targets")
     for verdict in result["targets"]:
         value = "" if verdict["value"] is None else f"{verdict['value']:,g} {verdict['unit']}"

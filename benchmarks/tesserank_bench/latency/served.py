@@ -37,6 +37,7 @@ class Settings:
     model: str | None
     dim: int
     seed: int
+    engines: tuple[str, ...] = ()  # what the encoder is exported for beside ONNX Runtime
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def export(dataset: Dataset, segments: Sequence[Path], settings: Settings) -> di
     command = [sys.executable, "-m", "tesserank_bench.latency.exporting", "--catalog", str(dataset.items)]
     command += ["--events", str(dataset.events), "--work", str(work), "--dim", str(settings.dim)]
     command += ["--precision", settings.precision, *(["--model", settings.model] if settings.model else [])]
+    command += [option for engine in settings.engines for option in ("--engine", engine)]
     command += ["--segments", *map(str, segments)]
     log = work / "export.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -129,9 +131,17 @@ def add_cross_encoder(repository: Path, precision: str) -> str:
             link_or_copy(path, target / path.relative_to(source))
     config = _read_config(source)
     config.name = name
-    config.parameters["precision"].string_value = precision
-    (target / CONFIG).write_text(text_format.MessageToString(config), encoding="utf-8")
+    _write_config(target, config)
+    set_parameters(target, {"precision": precision})
     return name
+
+
+def set_parameters(model: Path, values: Mapping[str, str]) -> None:
+    """Change parameters of a model of an assembled repository; the others stay."""
+    config = _read_config(model)
+    for name, value in values.items():
+        config.parameters[name].string_value = value
+    _write_config(model, config)
 
 
 def parameters(model: Path) -> dict[str, str]:
@@ -143,9 +153,17 @@ def _read_config(model: Path) -> Any:
     return text_format.Parse((model / CONFIG).read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
 
 
-def make_server(repository: Path, log: Path, environment: Mapping[str, str] | None = None) -> TritonServer:
-    """A server at ports that are free."""
-    return TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, log_file=log, environment=environment)
+def _write_config(model: Path, config: Any) -> None:
+    (model / CONFIG).write_text(text_format.MessageToString(config), encoding="utf-8")
+
+
+def make_server(
+    repository: Path, log: Path, environment: Mapping[str, str] | None = None, **settings: Any
+) -> TritonServer:
+    """A server at ports that are free; ``settings``: other arguments of TritonServer."""
+    return TritonServer(
+        repository, http_port=0, grpc_port=0, metrics_port=0, log_file=log, environment=environment, **settings
+    )
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from tesserank_bench.figures import summarise
@@ -20,6 +20,11 @@ def measure(bench: Bench, served: Asker, in_process: Asker, into: Result) -> Non
         *_cases(bench, SERVED, served, bench.plan.served),
         *_cases(bench, IN_PROCESS, in_process, bench.plan.in_process),
     ]
+    take(bench, cases, into)
+
+
+def take(bench: Bench, cases: Sequence[Case], into: Result) -> None:
+    """Fill ``into["single"]`` with these cases, one caller's."""
     requests, rounds = sum(case.repeats for case in cases), bench.plan.rounds
     bench.say(f"one caller: {requests:,} requests of {len(cases)} kinds in {rounds} interleaved rounds")
     try:

@@ -13,8 +13,7 @@ from tesserank_bench.figures import summarise
 from tesserank_bench.latency.bench import Bench, Result, named
 from tesserank_bench.latency.breakdown import at_rest, padding, settled
 from tesserank_bench.latency.load import Load, LoadGenerator
-from tesserank_bench.latency.paths import HOT, WARM
-from tesserank_bench.latency.plan import COMPARED, CONTEST_CALLERS, MIXED_CALLERS
+from tesserank_bench.latency.plan import COMPARED, MIXED_CALLERS
 from tesserank_bench.latency.stages import Observer
 from tesserank_client import Request
 
@@ -67,7 +66,7 @@ def measure(bench: Bench, server: TritonServer, generator: LoadGenerator, into: 
 
 def contest(bench: Bench, cached: TritonServer, uncached: TritonServer, generator: LoadGenerator, into: Result) -> None:
     """Fill ``into["cache"]``: the same loads with the cache and without, in turn; one segment in ten is new."""
-    kind = _Kind((WARM, HOT), COMPARED, CONTEST_CALLERS)
+    kind = _Kind(bench.plan.contest_paths, COMPARED, bench.plan.contest_callers)
     taken: dict[str, list[Load]] = {"cached": [], "off": []}
     bench.say(f"cache against none: {kind.callers} callers, {bench.plan.contest_repeats} loads each")
     try:

@@ -7,6 +7,7 @@ als.py         matrix factorisation of implicit feedback
 words.py       TF-IDF and BM25 over the texts
 vectors.py     item2vec; text vectors pooled over the history
 tuning.py      choosing settings on held-out items
+sasrec/        self-attention over sequences, which takes long to train and so is asked for
 """
 
 from __future__ import annotations
@@ -37,3 +38,6 @@ BASELINES: Mapping[str, Fit] = MappingProxyType(
         "pooled-max": MaxPooled,
     }
 )
+
+SASREC = "sasrec"
+BASELINE_NAMES = (*BASELINES, SASREC)

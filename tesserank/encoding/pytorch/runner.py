@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import locale
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -60,6 +62,7 @@ class Runner:
         self._facts = facts
         self._forward: Callable[..., torch.Tensor] = encoder.packed if form.packs else encoder.forward
         if compiler:
+            read_utf8()
             self._forward = torch.compile(self._forward, dynamic=True, backend=compiler)
         on_gpu = form.device.type == "cuda"
         self.graphs = Graphs(form.device, capture or (CudaGraphs() if on_gpu else stand_in))
@@ -139,6 +142,12 @@ class Runner:
         size = length if self.form.packs else 1
         own = bucket(rows * size)
         return next((fewer for fewer in range(rows - 1, 0, -1) if bucket(fewer * size) != own), 0)
+
+
+def read_utf8() -> None:
+    """Compilers read their own sources in the locale's encoding, which is ASCII in the interpreter of Triton's stub."""
+    if codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8":
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -1,0 +1,1 @@
+"""The load test beside NVIDIA's perf_analyzer."""

@@ -1,0 +1,169 @@
+"""``python -m tesserank_bench.finetune``, then ``tesserank evaluate --with cross-encoder``, as they are typed."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tesserank.cli import main as tesserank
+from tesserank.encoding.engines import EngineSettings, open_pair_engine
+from tesserank_bench.finetune.__main__ import main
+from tesserank_bench.finetune.network import CrossEncoder
+from tesserank_evaluation.reranking.finetuned import PRECISION
+from tesserank_export.checkpoint import resolve_checkpoint
+from tests.export.tiny import save_bert, write_events, write_items
+
+SMALL = ("--dim", "16", "--collaborative-dim", "8", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a cross-encoder was fine-tuned for plain, for a second or so."""
+    root = tmp_path_factory.mktemp("finetune")
+    save_bert(root / "bert")
+    write_items(root / "items.jsonl")
+    write_events(root / "events.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        assert finetune("--minutes", "0.02") == 0
+    return root
+
+
+def data(*more: str) -> list[str]:
+    files = ["--catalog", "items.jsonl", "--events", "events.csv", "--model", "bert", "--trained", "trained"]
+    return [*files, *SMALL, *more]
+
+
+def finetune(*more: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["finetune", *data(*more)])
+        return main()
+
+
+def evaluate(*more: str) -> int:
+    return tesserank(
+        ["evaluate", *data("--protocol", "plain", "--only", "tesserank,itemknn", "--out", "result.json", *more)]
+    )
+
+
+def folder(root: Path) -> Path:
+    [found] = [path for path in (root / "trained").iterdir() if path.is_dir()]
+    return found
+
+
+def test_the_exported_cross_encoder_is_the_trained_one(root: Path) -> None:
+    [state] = (root / "trained").glob("*.pt")
+    network = CrossEncoder(resolve_checkpoint(str(root / "bert")), 0)
+    before = network.pair_head.detach().clone()
+    network.load_state_dict(torch.load(state, weights_only=True)["network"])
+    assert not torch.equal(before, network.pair_head)
+    network.eval()
+    ids = np.random.default_rng(0).integers(5, 60, (4, 12))
+    mask = np.ones_like(ids)
+    mask[1:, 8:] = 0
+    served = open_pair_engine(folder(root), PRECISION, EngineSettings(threads=1))(ids, mask)
+    with torch.inference_mode():
+        np.testing.assert_allclose(served, network(torch.from_numpy(ids), torch.from_numpy(mask)).numpy(), atol=1e-4)
+
+
+def test_what_is_known_of_the_training_is_written(root: Path) -> None:
+    meta = json.loads((folder(root) / "finetuned.json").read_text(encoding="utf-8"))
+    assert meta["protocol"] == "plain"
+    assert meta["seconds"] >= 1.2
+    assert meta["examples"] == 8 * meta["steps"] > 0
+    assert meta["loss_of_chance"] == pytest.approx(np.log(6), abs=1e-4)
+    assert 0 < meta["loss"]["last"] < 3
+
+
+def test_as_many_minutes_again_train_no_further(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    before = json.loads((folder(root) / "finetuned.json").read_text(encoding="utf-8"))
+    assert finetune("--minutes", "0.02") == 0
+    assert re.search(rf"goes on after {before['steps']} steps", capfd.readouterr().err)
+    after = json.loads((folder(root) / "finetuned.json").read_text(encoding="utf-8"))
+    assert {**before, "machine": None} == {**after, "machine": None}
+
+
+def test_it_takes_part_in_an_evaluation(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    assert evaluate("--with", "cross-encoder", "--users", "20") == 0
+    result: dict[str, Any] = json.loads(Path("result.json").read_text(encoding="utf-8"))
+    assert result["of"]["users"] == 20
+    found = result["protocols"]["plain"]
+    ranked = found["recommenders"]
+    assert set(ranked) == {"tesserank", "itemknn", "cross-encoder"}
+    settings = ranked["cross-encoder"]["settings"]
+    assert settings["targets_among_candidates"] == 1.0  # of 40 items
+    assert settings["retrieved"]["ndcg@10"] == ranked["tesserank"]["metrics"]["ndcg@10"]
+    less = ranked["cross-encoder"]["metrics"]["ndcg@10"]["mean"] - ranked["tesserank"]["metrics"]["ndcg@10"]["mean"]
+    assert settings["less_retrieved"]["ndcg@10"]["mean"] == pytest.approx(less, abs=2e-5)
+    assert settings["fine_tuned"]["steps"] > 0
+    assert settings["rerank_ms_a_user"]["mean"] > 0
+    assert set(found["against_best_baseline"]["difference"]) == {"tesserank", "cross-encoder"}
+
+
+BAD = {
+    "nobody said how many": (("--with", "cross-encoder"), "say for how many, as in --users 300"),
+    "another protocol": (
+        ("--with", "cross-encoder", "--users", "5", "--protocol", "strict"),
+        "has no cross-encoder fine-tuned for strict: fine-tune one with python -m tesserank_bench.finetune --catalog "
+        "items.jsonl",
+    ),
+}
+
+
+@pytest.mark.parametrize(("flags", "message"), BAD.values(), ids=BAD.keys())
+def test_what_cannot_be_asked_is_said_with_its_remedy(
+    flags: tuple[str, ...],
+    message: str,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(root)
+    assert evaluate(*flags) == 2
+    [line] = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert message in line
+
+
+def test_one_of_another_log_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    meta = folder(root) / "finetuned.json"
+    known = meta.read_text(encoding="utf-8")
+    meta.write_text(json.dumps(json.loads(known) | {"train_sha256": "0" * 64}), encoding="utf-8")
+    try:
+        assert evaluate("--with", "cross-encoder", "--users", "5") == 2
+    finally:
+        meta.write_text(known, encoding="utf-8")
+    assert "was fine-tuned on another log or catalogue (train_sha256 000000000000, not" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--minutes", "0"), "--minutes must be above 0, not 0"),
+        (("--negatives", "0"), "--negatives must be at least 1, not 0"),
+        (("--pair-tokens", "2"), "--pair-tokens must be at least 8, not 2"),
+    ],
+)
+def test_bad_options_of_training(
+    flags: tuple[str, ...],
+    message: str,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(root)
+    assert finetune(*flags) == 2
+    assert f"error: {message}" in capfd.readouterr().err
