@@ -39,7 +39,7 @@ def share(work: Callable[[int, int], None], count: int, least: int, pool: Thread
 
 
 def cpus_of_its_own(threads: int) -> tuple[int, ...]:
-    """The CPUs that this process may run on, if they are as many as ``threads``; else none.
+    """The CPUs that this thread, and what it starts, may run on, if they are as many as ``threads``; else none.
 
     With CPUs to spare the system had better choose, or all who have two threads would meet on the first two CPUs.
     """

@@ -18,14 +18,16 @@ def track_evaluation(run: Run, result: Result, manifests: Mapping[str, Manifest]
     params: dict[str, Value] = {f"dataset.{key}": value for key, value in result["dataset"].items()} | dict(asked)
     for protocol, manifest in manifests.items():
         params |= {f"{protocol}.{key}": value for key, value in artifact_params(manifest).items()}
-        if fit := manifest.provenance.get("fit"):
-            run.table(f"{protocol}/fit", HEADER, fit_rows(fit))
     run.params(params)
     for step, (protocol, name, entry) in enumerate(_ranked(result)):
         run.metrics({f"{protocol}/{name}/{key}": value for key, value in _figures(entry).items()}, step)
     for protocol, found in result["protocols"].items():
         header, rows = _table(found["recommenders"])
         run.table(f"{protocol}/metrics", header, rows)
+    # After the metrics: to Weights & Biases a table is a step, and steps before the last one are dropped.
+    for protocol, manifest in manifests.items():
+        if fit := manifest.provenance.get("fit"):
+            run.table(f"{protocol}/fit", HEADER, fit_rows(fit))
 
 
 def _ranked(result: Result) -> Iterator[tuple[str, str, Result]]:

@@ -52,12 +52,15 @@ class FakeWandb(types.ModuleType):
         super().__init__("wandb")
         self.config: dict[str, Any] = {}
         self.calls: list[Any] = []
+        self.step = 0
 
     def init(self, **settings: Any) -> FakeWandb:
         self.calls.append(("init", settings))
         return self
 
     def log(self, values: dict[str, Any], step: int | None = None) -> None:
+        assert step is None or step >= self.step, "wandb drops what comes for a step that is over"
+        self.step = self.step + 1 if step is None else step
         self.calls.append(("log", values, step))
 
     def Table(self, columns: list[str], data: list[list[Any]]) -> tuple[str, list[str], list[list[Any]]]:

@@ -155,6 +155,7 @@ class FineTuning:
             graph.write_cross_encoder(scratch / "backbone.onnx", network.head(), layout.cross_encoder(PRECISION))
             for path in scratch.glob("backbone.*"):
                 path.unlink()
+            shutil.rmtree(scratch / "checkpoint")
             write_json(FineTuned(scratch).meta_file, self._meta(tuner))
         self._console.print(f"  {len(tuner.losses):,} steps in {tuner.seconds:.0f} s; exported to {self._tuned.root}")
 

@@ -1,4 +1,4 @@
-"""Puts another backbone into a copy of an exported artefact; a program of its own, run by ``run.graft``.
+"""Puts another backbone into a copy of an exported artefact; a program of its own, run by ``repository.with_backbone``.
 
 The copy has the export's tokenizer, index and segments, so that every backbone reads the same tokens and is followed by
 the same late interaction. Backbone, projection and pair head are random: there for their cost, not for rankings.
