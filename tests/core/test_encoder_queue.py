@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -189,8 +190,10 @@ def test_a_thread_leaves_the_others_their_share() -> None:
     desk.submit(few=[[1] * 10] * 4, long=[[2] * 200] * 2)  # six rows, which are never alone
     desk.engine.open.set()
     until(lambda: {"few", "long"} <= desk.answers.keys())
-    assert desk.engine.single[:2] in ([[1], [10] * 3], [[1], [200]])
     desk.queue.close()
+    # Half of what waits, though the four of ten tokens would fit a batch; which thread is first to say so is chance.
+    assert max(map(len, desk.engine.single)) == 3
+    assert sorted(itertools.chain(*desk.engine.single)) == [1, *[10] * 4, 200, 200]
 
 
 def test_a_row_that_fails_takes_its_own_request_with_it_and_no_other(desk: Desk) -> None:
