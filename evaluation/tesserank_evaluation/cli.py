@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from tesserank.arguments import check_least
 from tesserank.errors import ConfigError
 from tesserank.files import read_json, write_json
 from tesserank.paths import BUILD
@@ -28,13 +29,12 @@ from tesserank_evaluation.exporting import add_artifact_arguments, held_out_arti
 from tesserank_evaluation.paired import Ranks, load_ranks, save_ranks
 from tesserank_evaluation.split import make_cases
 from tesserank_evaluation.tracking import track_evaluation
-from tesserank_export.catalog import Catalog, read_catalog
-from tesserank_export.cli import add_data_arguments, event_fields
-from tesserank_export.events import Events, read_events
+from tesserank_export.catalog import Catalog
+from tesserank_export.cli import add_data_arguments, read_log
+from tesserank_export.events import Events
 from tesserank_export.heldout import PROTOCOLS
 
 RESULTS = BUILD / "evaluation"
-EVERYBODY = 2**31
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,8 +70,7 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, tracker: Run) -> int:
     console = Console(file=sys.stderr, soft_wrap=True)
     machine = Machine(args.seed, {"evaluate": args.threads})
-    catalog = read_catalog(args.catalog, args.id_field, args.text_field, args.category_field)
-    events = read_events(args.events, catalog, event_fields(args), args.unknown_items)
+    catalog, events = read_log(args)
     contenders = _contenders(args, catalog, lambda line: console.print(line, highlight=False))
     rounds = _rounds(args, catalog, events)
     out = args.out or RESULTS / f"{args.events.resolve().parent.name}.json"
@@ -91,8 +90,8 @@ def _run(args: argparse.Namespace, tracker: Run) -> int:
         out.with_suffix(".md").write_text(report.markdown(result), encoding="utf-8")
 
     evaluate(rounds, contenders, len(catalog), result, ranks, save, console)
-    asked = {"users": args.users, "seed": args.seed, "fit": args.fit}
-    track_evaluation(tracker, result, {name: own.artifact.manifest for name, own in rounds.items()}, asked)
+    options = {"users": args.users, "seed": args.seed, "fit": args.fit}
+    track_evaluation(tracker, result, {name: own.artifact.manifest for name, own in rounds.items()}, options)
     print(report.markdown(result))
     console.print(f"  written: {out} and {out.with_suffix('.md')}", highlight=False)
     return 0
@@ -101,10 +100,7 @@ def _run(args: argparse.Namespace, tracker: Run) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.events is None:
         raise ConfigError("--events is needed: users' last items of a log are what is ranked for")
-    for name, least in {"users": 1, "threads": 1, "memory_mib": 0, "seed": 0, **asked.LEAST}.items():
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
+    check_least(args, {"users": 1, "threads": 1, "memory_mib": 0, "seed": 0, **asked.LEAST})
 
 
 def _contenders(args: argparse.Namespace, catalog: Catalog, say: Callable[[str], None]) -> dict[str, Contender]:
@@ -128,7 +124,7 @@ def _names(listed: str) -> list[str]:
 
 def _rounds(args: argparse.Namespace, catalog: Catalog, events: Events) -> dict[str, Round]:
     protocols = PROTOCOLS if args.protocol == "both" else (args.protocol,)
-    cases = {name: make_cases(events, args.users or EVERYBODY, args.seed, name) for name in protocols}
+    cases = {name: make_cases(events, args.users, args.seed, name) for name in protocols}
     return {protocol: Round(own, held_out_artifact(args, own, catalog, events)) for protocol, own in cases.items()}
 
 

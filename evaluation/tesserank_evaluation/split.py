@@ -45,9 +45,9 @@ class Cases:
         return self.held.hidden - self.held.eligible
 
 
-def make_cases(events: Events, max_users: int, seed: int, protocol: str) -> Cases:
-    """Hold out, sample, and gather what is known. Raises DataError if there is nobody to rank for."""
-    held = hold_out_last(events, max_users, seed, protocol)
+def make_cases(events: Events, max_users: int | None, seed: int, protocol: str) -> Cases:
+    """Hold out, sample (None: everybody), and gather what is known. Raises DataError if there is nobody to rank for."""
+    held = hold_out_last(events, len(events.users) if max_users is None else max_users, seed, protocol)
     if not len(held.users):
         raise DataError(
             f"nobody to rank for: the {protocol} protocol keeps fewer than {MIN_DISTINCT_ITEMS} distinct items of "

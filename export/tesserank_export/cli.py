@@ -16,8 +16,8 @@ from tesserank.artifact.assemble import assemble
 from tesserank.artifact.layout import PRECISIONS
 from tesserank.errors import ConfigError
 from tesserank.paths import ARTIFACTS, MODEL_REPOSITORY, TRACKED_REPOSITORY
-from tesserank_export.catalog import CATEGORY_FIELD
-from tesserank_export.events import EventFields
+from tesserank_export.catalog import CATEGORY_FIELD, Catalog, read_catalog
+from tesserank_export.events import EventFields, Events, read_events
 from tesserank_export.heldout import PROTOCOLS
 from tesserank_export.options import ENGINES, PLAN_PRECISIONS, ExportOptions
 from tesserank_export.parity import TOLERANCES, Tolerance
@@ -71,6 +71,12 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
 def event_fields(args: argparse.Namespace) -> EventFields:
     """The names of the log's columns, as the options say."""
     return EventFields(args.user_field, args.item_field, args.timestamp_field, args.kind_field)
+
+
+def read_log(args: argparse.Namespace) -> tuple[Catalog, Events]:
+    """The catalogue and the log that the options of ``add_data_arguments`` name. Raises DataError."""
+    catalog = read_catalog(args.catalog, args.id_field, args.text_field, args.category_field)
+    return catalog, read_events(args.events, catalog, event_fields(args), args.unknown_items)
 
 
 def run(args: argparse.Namespace) -> int:

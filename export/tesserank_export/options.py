@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tesserank.arguments import check_least
 from tesserank.errors import ConfigError
 from tesserank_export.events import EventFields, UnknownPolicy
 from tesserank_export.parity import TOLERANCES, Tolerance
@@ -44,10 +45,7 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         """Raises ConfigError that names the flag."""
-        least = {"dim": 1, "collaborative_dim": 1, "threads": 1, "seed": 0}
-        for name, minimum in least.items():
-            if (value := getattr(self, name)) < minimum:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least {minimum}, not {value}")
+        check_least(self, {"dim": 1, "collaborative_dim": 1, "threads": 1, "seed": 0})
         if self.fit and self.events is None:
             raise ConfigError("tesserank fit needs --events: it learns from users' last items of a log")
         if self.hold_out and self.events is None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from rich.console import Console
 
 from tesserank.errors import ConfigError
 from tesserank.paths import BUILD
+from tesserank.signals import sigterm_as_ctrl_c
 from tesserank_loadtest import options
 from tesserank_loadtest.arrivals import Arrivals
 from tesserank_loadtest.compare import compare, unlike
@@ -100,7 +100,7 @@ def _load(console: Console, args: argparse.Namespace, work: Callable[[Bench, arg
         planned_times(first, workload)
     folder = _new_folder(args.out)
     server_log = Reports(folder).server_log
-    with _sigterm_as_ctrl_c(), _announced(console, folder):
+    with sigterm_as_ctrl_c(), _announced(console, folder):
         repository = args.model_repository
         with started_or_running(named, args.metrics_url, protocols, repository, server_log, console.print) as target:
             plan = options.plan(args, target.urls, workload_options)
@@ -181,16 +181,6 @@ def _compare(console: Console, args: argparse.Namespace) -> int:
             f"[bold red]worse by more than {args.tolerance:.0%}[/]: {each.endpoint} {each.metric.name} {figures}"
         )
     return 1 if worse else 0
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """A service manager's SIGTERM takes the way of Ctrl-C, through every `finally`."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text as Styled
 
+from tesserank.arguments import check_least
 from tesserank.artifact.store import current_artifact
 from tesserank.commands._request import IDS, AskedUser, add_user_arguments, asked_user, ids
-from tesserank.errors import ConfigError
 from tesserank.paths import ARTIFACTS
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Explain and print; 0. Raises TesserankError."""
-    if args.pairs < 0:
-        raise ConfigError(f"--pairs must be at least 0, not {args.pairs}")
+    check_least(args, {"pairs": 0})
     # Here: ONNX Runtime and the kernels take seconds to load, which other commands need not wait for.
     from tesserank.artifact.layout import Layout
     from tesserank.serving.explain import Explainer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from tesserank.paths import MODEL_REPOSITORY
 from tesserank.server.launcher import TritonServer
 from tesserank.server.ports import GRPC_PORT, HTTP_PORT, METRICS_PORT
+from tesserank.signals import sigterm_as_ctrl_c
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,22 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the server; returns 0 when it was asked to stop. Raises ServerError when it does not start, or dies."""
     console = Console()
-    # A service manager's SIGTERM takes the way of Ctrl-C, through every `finally`.
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        server = _configure(args)
-        started = time.monotonic()
-        console.print(f"starting Triton on {args.model_repository} …")
-        with server:
-            server.wait_answering(timeout_s=max(1.0, args.ready_timeout - (time.monotonic() - started)))
-            _announce(console, server, time.monotonic() - started)
-            server.wait()
-            raise server.failure()
-    except KeyboardInterrupt:
-        console.print("stopped")
-        return 0
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    with sigterm_as_ctrl_c():
+        try:
+            server = _configure(args)
+            started = time.monotonic()
+            console.print(f"starting Triton on {args.model_repository} …")
+            with server:
+                server.wait_answering(timeout_s=max(1.0, args.ready_timeout - (time.monotonic() - started)))
+                _announce(console, server, time.monotonic() - started)
+                server.wait()
+                raise server.failure()
+        except KeyboardInterrupt:
+            console.print("stopped")
+            return 0
 
 
 def _configure(args: argparse.Namespace) -> TritonServer:

@@ -15,6 +15,8 @@ from tesserank.errors import LimitExceededError
 from tesserank.limits import Limits
 from tesserank.serving.request import decode_text
 
+PAIR_ROWS = 32  # of one forward pass, where nothing else is configured
+
 
 class PairScorer:
     """Scores (history, item) text pairs with one forward pass each; ``score_pairs`` maps ids and mask to [rows]."""

@@ -30,7 +30,7 @@ from tesserank_export.catalog import read_catalog
 from tesserank_export.events import read_events
 from tests.core.world import make_index
 from tests.evaluation.logs import log_of, random_log
-from tests.export.tiny import save_bert, write_events, write_items
+from tests.export.tiny import write_inputs, write_items
 
 FITTED: Table = {
     "history": {
@@ -214,11 +214,7 @@ def test_segmenting_costs_nothing_within_a_standard_error() -> None:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("log")
-    save_bert(root / "bert")
-    write_items(root / "items.jsonl")
-    write_events(root / "events.csv")
-    return root
+    return write_inputs(tmp_path_factory.mktemp("log"))
 
 
 def typed(tiny: Path, *more: str) -> list[str]:

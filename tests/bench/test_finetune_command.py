@@ -18,7 +18,7 @@ from tesserank_bench.finetune.__main__ import main
 from tesserank_bench.finetune.network import CrossEncoder
 from tesserank_evaluation.reranking.finetuned import PRECISION
 from tesserank_export.checkpoint import resolve_checkpoint
-from tests.export.tiny import save_bert, write_events, write_items
+from tests.export.tiny import write_inputs
 
 SMALL = ("--dim", "16", "--collaborative-dim", "8", "--threads", "1")
 
@@ -26,10 +26,7 @@ SMALL = ("--dim", "16", "--collaborative-dim", "8", "--threads", "1")
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a cross-encoder was fine-tuned for plain, for a second or so."""
-    root = tmp_path_factory.mktemp("finetune")
-    save_bert(root / "bert")
-    write_items(root / "items.jsonl")
-    write_events(root / "events.csv")
+    root = write_inputs(tmp_path_factory.mktemp("finetune"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         assert finetune("--minutes", "0.02") == 0

@@ -8,17 +8,13 @@ import pytest
 
 from tesserank.artifact.layout import Layout
 from tesserank.index import ItemIndex, load_index
-from tests.export.tiny import make_options, run_export, save_bert, write_events, write_items
+from tests.export.tiny import make_options, run_export, write_inputs
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with ``items.jsonl``, ``events.csv`` and the checkpoint ``bert``."""
-    root = tmp_path_factory.mktemp("tiny")
-    save_bert(root / "bert")
-    write_items(root / "items.jsonl")
-    write_events(root / "events.csv")
-    return root
+    return write_inputs(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

@@ -118,6 +118,14 @@ def save_bert(directory: Path, **changes: int) -> Path:
     return save_model(directory, BertConfig(**SIZES | changes))
 
 
+def write_inputs(root: Path) -> Path:
+    """What an export takes, in ``root``: ``items.jsonl``, ``events.csv`` and the checkpoint ``bert``."""
+    save_bert(root / "bert")
+    write_items(root / "items.jsonl")
+    write_events(root / "events.csv")
+    return root
+
+
 def make_options(root: Path, model: Path, **changes: Any) -> ExportOptions:
     """Options of an export under ``root``, whose catalogue is written there unless another is named."""
     root.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
+from tesserank.arguments import check_least
 from tesserank.errors import ConfigError
 from tesserank.paths import ARTIFACTS, BUILD
 from tesserank.segments.config import load_segments, parse_segments
@@ -31,8 +32,8 @@ from tesserank_evaluation.conditions import Machine
 from tesserank_evaluation.late_interaction import opened_artifact
 from tesserank_evaluation.paired import difference
 from tesserank_evaluation.split import Cases, make_cases
-from tesserank_export.catalog import Catalog, read_catalog
-from tesserank_export.cli import add_build_arguments, add_data_arguments, event_fields
+from tesserank_export.catalog import Catalog
+from tesserank_export.cli import add_build_arguments, add_data_arguments, read_log
 from tesserank_export.events import Events, read_events
 from tesserank_export.heldout import PLAIN, hold_out_last
 from tesserank_export.steps import digest_of
@@ -106,10 +107,7 @@ def _matches(row: Row, glob: str) -> bool:
 def _check(args: argparse.Namespace) -> None:
     if args.events is None:
         raise ConfigError("--events is needed: users' items before the last are what is ranked for")
-    for name, least in {"users": 1, "threads": 1, "memory_mib": 0, "seed": 0}.items():
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
+    check_least(args, {"users": 1, "threads": 1, "memory_mib": 0, "seed": 0})
 
 
 class Ablation:
@@ -119,8 +117,7 @@ class Ablation:
         self, args: argparse.Namespace, full: Table, groups: Sequence[Group], chosen: Sequence[Row], console: Console
     ) -> None:
         self._full, self._groups, self._chosen, self._console = full, groups, chosen, console
-        self._catalog = read_catalog(args.catalog, args.id_field, args.text_field, args.category_field)
-        events = read_events(args.events, self._catalog, event_fields(args), args.unknown_items)
+        self._catalog, events = read_log(args)
         self._dataset = args.events.resolve().parent.name
         folder = args.work / self._dataset
         log, known = _without_targets(args, events, self._catalog, folder)

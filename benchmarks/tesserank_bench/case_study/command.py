@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
+from tesserank.arguments import check_least
 from tesserank.artifact.bundle import open_segments, open_template
 from tesserank.artifact.layout import Layout
 from tesserank.artifact.manifest import load_manifest
@@ -86,10 +87,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> Plan:
     default = QUICK if args.quick else FULL
+    check_least(args, dict.fromkeys(asdict(default), 1))
     named = {name: value for name in asdict(default) if (value := getattr(args, name)) is not None}
-    for name, value in named.items():
-        if value < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
     plan = replace(default, **named)
     if plan.batches > plan.users:
         raise ConfigError(f"--batches {plan.batches} of --users {plan.users}: a batch has a user at least")

@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from tesserank.arguments import check_least
 from tesserank.artifact.bundle import save_template
 from tesserank.artifact.layout import Layout
 from tesserank.encoding.template import Template
@@ -37,10 +38,9 @@ from tesserank_evaluation.late_interaction import opened
 from tesserank_evaluation.reranking.finetuned import PRECISION, FineTuned
 from tesserank_evaluation.split import Cases, make_cases
 from tesserank_export import graph
-from tesserank_export.catalog import Catalog, read_catalog
+from tesserank_export.catalog import Catalog
 from tesserank_export.checkpoint import Checkpoint, resolve_checkpoint
-from tesserank_export.cli import add_data_arguments, event_fields
-from tesserank_export.events import read_events
+from tesserank_export.cli import add_data_arguments, read_log
 from tesserank_export.heldout import PLAIN, PROTOCOLS
 from tesserank_export.steps import digest_of
 
@@ -67,8 +67,7 @@ def run(args: argparse.Namespace, clock: Clock = time.perf_counter) -> int:
     _check(args)
     torch.set_num_threads(args.threads)
     console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
-    catalog = read_catalog(args.catalog, args.id_field, args.text_field, args.category_field)
-    events = read_events(args.events, catalog, event_fields(args), args.unknown_items)
+    catalog, events = read_log(args)
     cases = make_cases(events, 1, args.seed, args.protocol)
     artifact = held_out_artifact(args, cases, catalog, events)
     FineTuning(args, catalog, cases, artifact, console, clock).run()
@@ -78,10 +77,7 @@ def run(args: argparse.Namespace, clock: Clock = time.perf_counter) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.events is None:
         raise ConfigError("--events is needed: what came next in a log is what is learned")
-    for name, least in {"pair_tokens": 8, "negatives": 1, "threads": 1, "memory_mib": 0, "seed": 0}.items():
-        if getattr(args, name) < least:
-            flag = name.replace("_", "-")
-            raise ConfigError(f"--{flag} must be at least {least}, not {getattr(args, name)}")
+    check_least(args, {"pair_tokens": 8, "negatives": 1, "threads": 1, "memory_mib": 0, "seed": 0})
     if not args.minutes > 0:
         raise ConfigError(f"--minutes must be above 0, not {args.minutes:g}")
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 from tesserank.errors import ConfigError
 from tesserank.paths import BUILD
+from tesserank.signals import sigterm_as_ctrl_c
 from tesserank_bench.kernels import pictures, report
 from tesserank_bench.kernels.plan import FULL, QUICK
 from tesserank_bench.kernels.run import PARTS, Result, Settings, measure
@@ -63,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     export = served.Settings(args.data, args.exports, args.precision, args.model, args.dim, args.seed)
     settings = Settings(export, args.peers_python.absolute(), args.work.resolve())
     interrupted = False
-    with _politely_ended():
+    with sigterm_as_ctrl_c():
         try:
             measure(settings, QUICK if args.quick else FULL, parts, console.print, result)
         except KeyboardInterrupt:
@@ -95,13 +93,3 @@ def _draw_again(args: argparse.Namespace, console: Console) -> int:
         raise ConfigError(f"no result at {path}: measure one with tesserank bench kernels")
     _draw(args, console, json.loads(path.read_text(encoding="utf-8")))
     return 0
-
-
-@contextmanager
-def _politely_ended() -> Iterator[None]:
-    """A service manager's SIGTERM takes the way of Ctrl-C, through every ``finally``."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

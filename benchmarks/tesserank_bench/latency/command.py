@@ -20,10 +20,10 @@ from rich.console import Console
 
 from tesserank.errors import ConfigError
 from tesserank.paths import BUILD
+from tesserank.signals import sigterm_as_ctrl_c
 from tesserank_bench.latency import pictures, report, served
 from tesserank_bench.latency.bench import Result
 from tesserank_bench.latency.device import command as device
-from tesserank_bench.latency.ending import politely_ended
 from tesserank_bench.latency.plan import FULL, QUICK
 from tesserank_bench.latency.run import measure
 from tesserank_bench.latency.served import Settings
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     result: Result = {"benchmark": "latency", "quick": args.quick, "complete": False}
     settings = Settings(args.data, args.work, args.precision, args.model, args.dim, args.seed)
     try:
-        with politely_ended():
+        with sigterm_as_ctrl_c():
             measure(settings, QUICK if args.quick else FULL, console.print, result)
         result["complete"] = True
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from tesserank.arguments import check_least
 from tesserank.errors import ConfigError
 from tesserank.files import write_json
 from tesserank.paths import BUILD
@@ -22,14 +23,13 @@ from tesserank_evaluation.compare import report
 from tesserank_evaluation.compare.compare import of_rankings, ranked, timed
 from tesserank_evaluation.conditions import Machine
 from tesserank_evaluation.split import Cases, make_cases, sound_digests
-from tesserank_export.catalog import Catalog, read_catalog
-from tesserank_export.cli import add_data_arguments, event_fields
-from tesserank_export.events import Events, read_events
+from tesserank_export.catalog import Catalog
+from tesserank_export.cli import add_data_arguments, read_log
+from tesserank_export.events import Events
 from tesserank_export.heldout import PLAIN, PROTOCOLS
 
 RESULT = BUILD / "evaluation" / "compare.json"
 LATENCY_USERS = 200
-EVERYBODY = 2**31
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +53,8 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     console = Console(file=sys.stderr, soft_wrap=True)
     machine = Machine(args.seed, {"compare": args.threads})
-    catalog = read_catalog(args.catalog, args.id_field, args.text_field, args.category_field)
-    events = read_events(args.events, catalog, event_fields(args), args.unknown_items)
-    cases = make_cases(events, args.users or EVERYBODY, args.seed, args.protocol)
+    catalog, events = read_log(args)
+    cases = make_cases(events, args.users, args.seed, args.protocol)
     a, b = (_open(root, args, catalog, events) for root in (args.a, args.b))
     memory_bytes = args.memory_mib << 20
     rankings = [ranked(own, cases, len(catalog), args.threads, memory_bytes, console) for own in (a, b)]
@@ -76,10 +75,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.events is None:
         raise ConfigError("--events is needed: users' last items of a log are what is ranked for")
-    for name, least in {"users": 1, "latency_users": 0, "threads": 1, "memory_mib": 0, "seed": 0}.items():
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
+    check_least(args, {"users": 1, "latency_users": 0, "threads": 1, "memory_mib": 0, "seed": 0})
 
 
 def _open(root: Path, args: argparse.Namespace, catalog: Catalog, events: Events) -> HeldOutArtifact:

@@ -13,13 +13,12 @@ from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.errors import ArtifactError
 from tesserank.files import read_json
 from tesserank.limits import Limits
-from tesserank.serving.cross import PairScorer
+from tesserank.serving.cross import PAIR_ROWS, PairScorer
 from tesserank_evaluation.split import Cases
 from tesserank_export.catalog import Catalog
 
 PRECISION = "fp32"
 _META = "finetuned.json"
-_PAIR_ROWS = 32  # of one forward pass, as model_repository/cross_encoder is configured
 
 
 @dataclass(frozen=True)
@@ -57,4 +56,4 @@ class FineTuned:
                 )
         engine = open_pair_engine(self.root, PRECISION, EngineSettings(threads=threads))
         template = open_template(self.root)
-        return PairScorer(TextTokenizer(self.layout.tokenizer), template, engine, _PAIR_ROWS, Limits()), meta
+        return PairScorer(TextTokenizer(self.layout.tokenizer), template, engine, PAIR_ROWS, Limits()), meta

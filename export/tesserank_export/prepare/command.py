@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Printed
 
+from tesserank.arguments import check_least
 from tesserank.errors import ConfigError
 from tesserank_export.prepare.amazon import Amazon
 from tesserank_export.prepare.mind import Mind
@@ -72,8 +73,7 @@ def _add_table_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, filter, write; what was written and left out goes to standard error."""
-    if args.k_core < 0:
-        raise ConfigError(f"--k-core must be at least 0, not {args.k_core}")
+    check_least(args, {"k_core": 0})
     console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
     source: Source = args.make(args)
     filters = Filters(args.k_core, args.min_rating, args.all_items, args.once)

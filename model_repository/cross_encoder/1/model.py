@@ -11,7 +11,7 @@ from tesserank.encoding.engines import open_pair_engine
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.segments.config import load_segments
 from tesserank.serving import backend
-from tesserank.serving.cross import PairScorer
+from tesserank.serving.cross import PAIR_ROWS, PairScorer
 
 
 class TritonPythonModel:
@@ -23,7 +23,7 @@ class TritonPythonModel:
             TextTokenizer(Layout(root).tokenizer),
             open_template(root),
             open_pair_engine(root, precision, backend.engine_settings(args)),
-            max_rows=backend.int_parameter(args, "pair_rows", 32),
+            max_rows=backend.int_parameter(args, "pair_rows", PAIR_ROWS),
             limits=load_segments(Layout(root).segments).limits,
         )
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from tesserank.encoding.engines import TORCH
 from tesserank.encoding.providers import AUTO, CPU, CUDA
 from tesserank.errors import ConfigError
+from tesserank.signals import sigterm_as_ctrl_c
 from tesserank_bench.gpu.command import describe, require_gpu
 from tesserank_bench.latency.bench import Result
 from tesserank_bench.latency.device import report
@@ -17,7 +18,6 @@ from tesserank_bench.latency.device.plan import FULL, QUICK
 from tesserank_bench.latency.device.repository import Placement
 from tesserank_bench.latency.device.run import Choice, measure
 from tesserank_bench.latency.device.verdicts import verdicts
-from tesserank_bench.latency.ending import politely_ended
 from tesserank_bench.latency.served import Settings
 from tesserank_bench.results import QUICK_RESULTS, deliver
 from tesserank_evaluation.conditions import Machine
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         result["gpu"] = describe(require_gpu())
     machine = Machine(args.seed)
     try:
-        with politely_ended():
+        with sigterm_as_ctrl_c():
             measure(choose(args), QUICK if args.quick else FULL, console.print, result)
         result["complete"] = True
     except KeyboardInterrupt:

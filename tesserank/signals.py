@@ -1,4 +1,4 @@
-"""How a measurement ends before its time: with what it has."""
+"""How a command ends before its time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def politely_ended() -> Iterator[None]:
+def sigterm_as_ctrl_c() -> Iterator[None]:
     """A service manager's SIGTERM takes the way of Ctrl-C, through every ``finally``."""
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
