@@ -18,7 +18,7 @@ from tesserank.devices import choose_device, current
 from tesserank.index import ItemIndex
 from tesserank.maxsim.gpu.aggregate import Channel, Hierarchy, aggregate, top_k
 from tesserank.maxsim.gpu.items import DeviceItems
-from tesserank.maxsim.gpu.query import Layout, pack
+from tesserank.maxsim.gpu.query import PLACES, Layout, pack
 from tesserank.maxsim.gpu.scores import Candidates, unit_scores
 from tesserank.maxsim.gpu.upload import download, upload
 from tesserank.segments.config import SegmentsConfig
@@ -44,8 +44,9 @@ class _Job:
     channels: Sequence[LiveChannel]
 
     @property
-    def units(self) -> int:
-        return sum(len(space.starts) for space in self.user.spaces.values())
+    def pieces(self) -> int:
+        """Of its units, at most."""
+        return sum(len(space.starts) + PLACES - 1 for space in self.user.spaces.values())
 
 
 @dataclass(frozen=True)
@@ -111,16 +112,16 @@ class DeviceScorer:
         """Jobs that are launched together: all on the whole catalogue, or each on rows of its own."""
         for exhaustive in (True, False):
             batch: list[_Job] = []
-            units = width = 0
+            pieces = width = 0
             for job in jobs:
                 if (job.selected.rows is None) != exhaustive:
                     continue
                 own = len(self._index) if job.selected.rows is None else len(job.selected.rows)
-                if batch and 4 * (units + job.units) * max(width, own) > SCORES_BYTES:
+                if batch and 4 * (pieces + job.pieces) * max(width, own) > SCORES_BYTES:
                     yield batch
-                    batch, units, width = [], 0, 0
+                    batch, pieces, width = [], 0, 0
                 batch.append(job)
-                units, width = units + job.units, max(width, own)
+                pieces, width = pieces + job.pieces, max(width, own)
             if batch:
                 yield batch
 
@@ -152,6 +153,7 @@ class DeviceScorer:
         layout = Layout.of(
             [0 if space is None else len(space.tokens) for space in spaces],
             [nothing if space is None else space.starts for space in spaces],
+            together=candidates.rows is None,
         )
         return unit_scores(pack(tokens, weights, layout, items), items, candidates)
 

@@ -72,10 +72,11 @@ class Problem:
         kind, storage, _ = self.kind
         return DeviceItems.upload(quantise(kind, self.items), "cuda" if torch.cuda.is_available() else "cpu", storage)
 
-    def packed(self) -> Queries:
+    def packed(self, together: bool = True) -> Queries:
         device = self.resident.vectors.device
         tokens, weights = torch.from_numpy(self.tokens).to(device), torch.from_numpy(self.weights).to(device)
-        return pack(tokens, weights, Layout.of(self.counts, self.starts), self.resident, self.kind[2])
+        layout = Layout.of(self.counts, self.starts, together)
+        return pack(tokens, weights, layout, self.resident, self.kind[2])
 
     @cached_property
     def exact(self) -> NDArray[np.float64]:

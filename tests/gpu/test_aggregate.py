@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tesserank.maxsim import aggregate as in_numpy
-from tesserank.maxsim.gpu.aggregate import Channel, Hierarchy, aggregate, top_k
+from tesserank.maxsim.gpu.aggregate import BLOCK, SEARCHED_WHOLE, Channel, Hierarchy, aggregate, top_k
 from tesserank.maxsim.topk import top_k as top_k_in_numpy
 
 # Units of each segment of each channel of each user.
@@ -113,6 +113,22 @@ def test_the_best_k_are_numpys_ties_and_all(device: torch.device, rows: list[lis
     scores = np.array(rows, dtype=np.float32)
     positions, found = (tensor.cpu().numpy() for tensor in top_k(torch.from_numpy(scores).to(device), k))
     assert positions.shape == found.shape == (len(rows), min(k, scores.shape[1]))
+    for row, own in enumerate(scores):
+        best = top_k_in_numpy(own, k)
+        assert positions[row, : len(best)].tolist() == best.tolist()
+        assert (positions[row, len(best) :] == -1).all()
+        np.testing.assert_array_equal(found[row, : len(best)], own[best])
+
+
+@given(st.integers(0, 2**32), st.integers(1, 3), st.sampled_from((1, 5)))
+@settings(max_examples=30)
+def test_the_best_k_of_long_rows_are_numpys_too(device: torch.device, seed: int, users: int, k: int) -> None:
+    """Blocks are searched first; of equal scores many lie in other blocks, or beyond the row's whole blocks."""
+    rng = np.random.default_rng(seed)
+    width = int(rng.integers((SEARCHED_WHOLE * k + 1) * BLOCK, (SEARCHED_WHOLE * k + 9) * BLOCK))
+    scores = rng.integers(-2, rng.integers(3, 3000), (users, width)).astype(np.float32)
+    scores[rng.random(scores.shape) < rng.choice([0, 0.5, 0.9999])] = -np.inf
+    positions, found = (tensor.cpu().numpy() for tensor in top_k(torch.from_numpy(scores).to(device), k))
     for row, own in enumerate(scores):
         best = top_k_in_numpy(own, k)
         assert positions[row, : len(best)].tolist() == best.tolist()

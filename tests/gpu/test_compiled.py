@@ -33,7 +33,7 @@ for line in sys.stdin:
         function, signature, {(function.arg_names.index(name),): value for name, value in constants.items()},
         {(i,): [["tt.divisibility", 16]] for i, t in enumerate(signature.values()) if t.startswith("*")},
     )
-    options = {"num_warps": task["warps"], "num_stages": 2, "enable_fp_fusion": True}
+    options = {"num_warps": task["warps"], "num_stages": task.get("stages", 2), "enable_fp_fusion": True}
     compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(compiled.asm["cubin"])
@@ -44,8 +44,8 @@ for line in sys.stdin:
         print(json.dumps({"shared": compiled.metadata.shared, "code": ask("-sass"), "usage": ask("-res-usage")}))
 """
 SCORES = {
-    "factors": "*fp32", "group_units": "*i32", "job_rows": "*i32", "offsets": "*i64", "candidates": "*i64",
-    "job_candidates": "*i64", "scores": "*fp32", "score_stride": "i32",
+    "factors": "*fp32", "group_pieces": "*i32", "step_ends": "*i32", "job_rows": "*i32", "offsets": "*i64",
+    "candidates": "*i64", "job_candidates": "*i64", "scores": "*fp32", "score_stride": "i32",
 }  # fmt: skip
 NAMES = {"*fp16": "float16", "*bf16": "bfloat16", "*i8": "int8", "*fp8e4nv": "float8e4nv"}
 
@@ -60,25 +60,25 @@ def compile_all(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def unit_scores(queries: str, vectors: str, **changed: Any) -> dict[str, Any]:
+def piece_scores(queries: str, vectors: str, stages: int = 3, **changed: Any) -> dict[str, Any]:
     constants: Mapping[str, Any] = {
-        "D": 128, "ROWS": 64, "ITEMS": 8, "SLOTS": 32, "GROUP": 8, "WHOLE": True, "GATHER": False,
+        "D": 128, "STEP": 64, "ITEMS": 8, "SLOTS": 32, "GROUP": 8, "WHOLE": True, "GATHER": False,
         "PRODUCT": NAMES[queries],
     } | changed  # fmt: skip
     types = {**SCORES, "queries": queries, "vectors": vectors}
-    return {"kernel": "unit_scores", "types": types, "constants": constants, "warps": 4}
+    return {"kernel": "piece_scores", "types": types, "constants": constants, "warps": 4, "stages": stages}
 
 
 # What the tensor cores of Hopper multiply is HGMMA (16 bits), QGMMA (fp8), IGMMA (int8); HMMA is the slower way of old.
 CASES = {
-    "float16": (unit_scores("*fp16", "*fp16"), "HGMMA"),
-    "bfloat16": (unit_scores("*bf16", "*bf16"), "HGMMA"),
-    "int8 by int8": (unit_scores("*i8", "*i8"), "IGMMA"),
-    "fp8 by fp8": (unit_scores("*fp8e4nv", "*fp8e4nv"), "QGMMA"),
-    "int8, wide queries": (unit_scores("*fp16", "*i8"), "HGMMA"),
-    "fp8, wide queries": (unit_scores("*fp16", "*fp8e4nv"), "HGMMA"),
-    "candidates": (unit_scores("*fp16", "*fp16", GATHER=True), "HGMMA"),
-    "documents": (unit_scores("*fp16", "*fp16", WHOLE=False, ITEMS=1, SLOTS=128), "HGMMA"),
+    "float16": (piece_scores("*fp16", "*fp16"), "HGMMA"),
+    "bfloat16": (piece_scores("*bf16", "*bf16"), "HGMMA"),
+    "int8 by int8": (piece_scores("*i8", "*i8"), "IGMMA"),
+    "fp8 by fp8": (piece_scores("*fp8e4nv", "*fp8e4nv"), "QGMMA"),
+    "int8, wide queries": (piece_scores("*fp16", "*i8"), "HGMMA"),
+    "fp8, wide queries": (piece_scores("*fp16", "*fp8e4nv"), "HGMMA"),
+    "candidates": (piece_scores("*fp16", "*fp16", stages=2, GATHER=True, ITEMS=2), "HGMMA"),
+    "documents": (piece_scores("*fp16", "*fp16", stages=4, WHOLE=False, ITEMS=4, SLOTS=16), "HGMMA"),
 }
 
 
@@ -105,6 +105,15 @@ def test_two_programs_fit_a_multiprocessor(name: str, compiled: dict[str, dict[s
     assert 2 * 128 * registers <= 65536
 
 
+@pytest.mark.parametrize("name", [name for name, (task, _) in CASES.items() if task["constants"]["ITEMS"] >= 4])
+def test_nothing_crosses_threads_but_the_sums_of_pieces(name: str, compiled: dict[str, dict[str, Any]]) -> None:
+    """Eight threads hold the rows of a group: three exchanges for each of a thread's sums, none for the maxima."""
+    constants = CASES[name][0]["constants"]
+    sums = constants["STEP"] * constants["ITEMS"] // 128
+    others = 5  # the longest item of a tile
+    assert len(re.findall(r"\bSHFL\b", compiled[name]["code"])) <= 3 * sums + others
+
+
 def test_the_other_kernels_compile_too() -> None:
     tasks = [
         {
@@ -118,6 +127,15 @@ def test_the_other_kernels_compile_too() -> None:
         }
         for queries in ("*fp16", "*i8", "*fp8e4nv")
     ]  # fmt: skip
+    tasks.append({
+        "kernel": "add_pieces",
+        "types": {
+            "pieces": "*fp32", "unit_pieces": "*i32", "unit_jobs": "*i32", "job_candidates": "*i64", "scores": "*fp32",
+            "piece_stride": "i32", "score_stride": "i32",
+        },
+        "constants": {"BLOCK": 1024},
+        "warps": 4,
+    })  # fmt: skip
     tasks.append({
         "kernel": "token_pairs",
         "types": {

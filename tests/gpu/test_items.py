@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tesserank.maxsim.gpu.items import STORAGE, DeviceItems
+from tesserank.maxsim.gpu.query import STEP
 from tesserank.maxsim.gpu.tile import HOPPER, LEAST_TILE, MOST_SLOTS, choose
 from tesserank.maxsim.ragged import Ragged
 from tesserank.maxsim.vectors import KINDS, FloatVectors, quantise
@@ -66,29 +67,24 @@ def test_items_that_cannot_be_resident_are_errors(device: torch.device) -> None:
 @given(
     longest=st.integers(1, 600),
     share=st.floats(0.05, 1),
-    rows=st.integers(1, 5000),
     candidates=st.integers(1, 10**8),
     vector_bytes=st.sampled_from((32, 128, 256, 512, 1024)),
 )
-def test_any_launch_has_a_tile_that_fits(
-    longest: int, share: float, rows: int, candidates: int, vector_bytes: int
-) -> None:
-    tile = choose(longest, max(1.0, share * longest), rows, candidates, vector_bytes)
-    for size in (tile.rows, tile.items, tile.slots):
+def test_any_launch_has_a_tile_that_fits(longest: int, share: float, candidates: int, vector_bytes: int) -> None:
+    tile = choose(longest, max(1.0, share * longest), candidates, vector_bytes)
+    for size in (tile.items, tile.slots):
         assert size & (size - 1) == 0
     assert tile.slots <= MOST_SLOTS
     assert LEAST_TILE <= tile.items * tile.slots <= 256
     # Items, and query rows for each stage, or the other way round, in the 227 KB of a multiprocessor of Hopper.
     tiles, queries = (1, tile.stages) if longest <= tile.slots else (1 + tile.stages, 1)
-    assert (tiles * tile.items * tile.slots + queries * tile.rows) * vector_bytes <= 227 << 10
-    if rows > 32:
-        assert tile.rows == 64, "what its tensor cores multiply at once"
+    assert (tiles * tile.items * tile.slots + queries * STEP) * vector_bytes <= 227 << 10
 
 
 def test_the_tiles_to_try_are_all_different_and_fit() -> None:
     assert len(set(HOPPER)) == len(HOPPER)
     for tile in HOPPER:
-        assert (tile.items * tile.slots + tile.stages * tile.rows) * 256 <= 227 << 10
+        assert (tile.items * tile.slots + tile.stages * STEP) * 256 <= 227 << 10
 
 
 def test_tesserank_itself_imports_neither_torch_nor_triton() -> None:

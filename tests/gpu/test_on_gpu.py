@@ -16,7 +16,7 @@ from tesserank.maxsim.gpu.tile import Tile
 from tests.gpu.problems import KINDS, Problem, make_problem
 
 pytestmark = pytest.mark.gpu
-TILE = Tile(64, 8, 32)
+TILE = Tile(8, 32)
 
 
 def hierarchy(problem: Problem) -> Hierarchy:
@@ -58,13 +58,13 @@ def test_other_sizes_compile_nothing() -> None:
     def run(items: int, users: int, length: int, candidates: int) -> None:
         problem = make_problem(items, 128, [32] * items, [[length, 3]] * users, KINDS[0])
         rows = [np.arange(min(candidates, items))] * users
-        unit_scores(problem.packed(), problem.resident, Candidates.of(rows, problem.resident), TILE)
+        unit_scores(problem.packed(together=False), problem.resident, Candidates.of(rows, problem.resident), TILE)
 
     run(100, 2, 64, 30)
-    before = sum(len(cache[0]) for cache in kernels.unit_scores.device_caches.values())
+    before = sum(len(cache[0]) for cache in kernels.piece_scores.device_caches.values())
     for sizes in ((1, 1, 1, 1), (16, 1, 16, 16), (333, 3, 5, 333), (64, 2, 160, 17)):
         run(*sizes)
-    assert sum(len(cache[0]) for cache in kernels.unit_scores.device_caches.values()) == before
+    assert sum(len(cache[0]) for cache in kernels.piece_scores.device_caches.values()) == before
 
 
 def test_a_cuda_graph_holds_the_whole_way_and_takes_other_tokens() -> None:
@@ -100,7 +100,7 @@ def test_a_cuda_graph_holds_the_whole_way_and_takes_other_tokens() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-@pytest.mark.parametrize("tile", [None, Tile(64, 8, 16), Tile(128, 2, 64, 8), Tile(32, 1, 128, stages=3)], ids=str)
+@pytest.mark.parametrize("tile", [None, Tile(8, 16), Tile(2, 64, 8), Tile(1, 128, stages=3)], ids=str)
 def test_served_sizes_agree_with_the_reference(kind: tuple[str, str | None, bool], tile: Tile | None) -> None:
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 64, 700).tolist()
@@ -108,7 +108,8 @@ def test_served_sizes_agree_with_the_reference(kind: tuple[str, str | None, bool
     found = unit_scores(problem.packed(), problem.resident, Candidates.all(problem.resident), tile).cpu().numpy()
     assert (np.abs(found - problem.exact) <= problem.bound[:, None]).all()
     rows = [rng.permutation(700)[:200], rng.permutation(700)[:33]]
-    out = unit_scores(problem.packed(), problem.resident, Candidates.of(rows, problem.resident), tile).cpu().numpy()
+    queries = problem.packed(together=False)
+    out = unit_scores(queries, problem.resident, Candidates.of(rows, problem.resident), tile).cpu().numpy()
     for unit, user in enumerate(problem.unit_users):
         own = rows[user]
         assert (np.abs(out[unit, : len(own)] - problem.exact[unit, own]) <= problem.bound[unit]).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -11,13 +13,13 @@ from hypothesis import strategies as st
 from tesserank.maxsim import reference as in_numpy
 from tesserank.maxsim.gpu import reference as in_torch
 from tesserank.maxsim.gpu.items import DeviceItems
-from tesserank.maxsim.gpu.query import Layout, pack
+from tesserank.maxsim.gpu.query import PLACES, Layout, pack
 from tesserank.maxsim.gpu.scores import Candidates, token_pairs, unit_scores
 from tesserank.maxsim.gpu.tile import Tile
 from tesserank.maxsim.topk import top_k
 from tests.gpu.problems import KINDS, Problem, make_problem, problems
 
-TILES = (None, Tile(16, 2, 16), Tile(32, 32, 1), Tile(64, 4, 8), Tile(16, 1, 64))
+TILES = (None, Tile(2, 16), Tile(32, 1), Tile(16, 2), Tile(4, 8), Tile(1, 64))
 POISON = 1e30
 
 
@@ -43,7 +45,7 @@ def test_every_user_has_candidates_of_its_own(problem: Problem, tile: Tile | Non
     rows = [np.array(data.draw(st.lists(row, max_size=9)), dtype=np.int64) for _ in problem.units]
     candidates = Candidates.of(rows, problem.resident)
     out = poisoned(problem, candidates.most)
-    found = unit_scores(problem.packed(), problem.resident, candidates, tile, out).cpu().numpy()
+    found = unit_scores(problem.packed(together=False), problem.resident, candidates, tile, out).cpu().numpy()
     for unit, user in enumerate(problem.unit_users):
         count = len(rows[user])
         np.testing.assert_allclose(
@@ -67,7 +69,7 @@ def test_token_pairs_are_the_best_there_are(problem: Problem) -> None:
     k = min(3, len(problem.items))
     rows = torch.arange(k).repeat(len(problem.units), 1)
     rows[0, k - 1] = -1
-    found = token_pairs(problem.packed(), problem.resident, rows.to(problem.resident.vectors.device))
+    found = token_pairs(problem.packed(together=False), problem.resident, rows.to(problem.resident.vectors.device))
     ones = np.ones_like(problem.weights)
     singles = np.arange(len(ones))
     bound = type(problem)(
@@ -117,7 +119,7 @@ def test_the_kernel_ranks_as_the_reference_does(seed: int, kind: tuple[str, str 
 
 def test_without_users_items_or_candidates_there_are_no_scores() -> None:
     problem = make_problem(0, 8, [2, 1], [[1, 2], [3]], KINDS[0])
-    queries = problem.packed()
+    queries = problem.packed(together=False)
     nobody = [np.empty(0, dtype=np.int64)] * 2
     assert unit_scores(queries, problem.resident, Candidates.of(nobody, problem.resident)).shape == (3, 0)
     assert token_pairs(queries, problem.resident, torch.empty((2, 0), dtype=torch.int64))[0].tokens.shape == (0, 3)
@@ -135,8 +137,8 @@ def test_kernels_are_not_let_loose_on_what_is_not_there() -> None:
         with pytest.raises(IndexError, match="but there are 2 items"):
             Candidates.of([np.array(rows), np.array([0])], problem.resident)
     three = Candidates.of([np.array([0])] * 3, problem.resident)
-    with pytest.raises(ValueError, match="candidates of 3 users, queries of 2"):
-        unit_scores(problem.packed(), problem.resident, three)
+    with pytest.raises(ValueError, match="candidates of 3 jobs, queries of 2"):
+        unit_scores(problem.packed(together=False), problem.resident, three)
     with pytest.raises(ValueError, match="query tokens of 7 dimensions, item vectors of 8"):
         pack(torch.zeros((1, 7)), torch.ones(1), Layout.of([1], [np.zeros(1, np.int64)]), problem.resident)
 
@@ -149,19 +151,41 @@ def test_a_token_that_is_no_number_spoils_its_own_unit_alone() -> None:
     assert np.isfinite(found[[0, 2, 3]]).all()
 
 
-@given(
-    st.lists(st.lists(st.integers(1, 20), min_size=1, max_size=5), max_size=4),
-)
-def test_no_two_units_share_a_group_and_no_token_is_lost(units: list[list[int]]) -> None:
+unit_lengths = st.lists(st.lists(st.integers(1, 70), min_size=1, max_size=12), max_size=4)
+
+
+@given(unit_lengths | st.lists(st.lists(st.just(1), min_size=1), max_size=4), st.booleans())
+def test_every_token_lies_in_its_unit_and_pieces_end_in_order(units: list[list[int]], together: bool) -> None:
+    """Read as the kernel does: place by place, step after step, every group adds to the next piece that ends there."""
     starts = [np.concatenate([[0], np.cumsum(own)[:-1]]).astype(np.int64) for own in units]
-    layout = Layout.of([sum(own) for own in units], starts)
-    tokens = layout.sources[layout.sources >= 0]
-    np.testing.assert_array_equal(tokens, np.arange(sum(map(sum, units))))
-    unit_of_token = np.repeat(np.arange(layout.units), [length for own in units for length in own])
-    rows = np.flatnonzero(layout.sources >= 0)
-    np.testing.assert_array_equal(layout.group_units[rows // layout.group], unit_of_token)
-    assert len(layout.sources) == layout.group * len(layout.group_units) == layout.user_rows[-1]
-    assert (layout.user_rows % layout.group == 0).all()
+    layout = Layout.of([sum(own) for own in units], starts, together)
+    lengths = [length for own in units for length in own]
+    np.testing.assert_array_equal(np.sort(layout.sources[layout.sources >= 0]), np.arange(sum(lengths)))
+    tokens_of_piece: list[list[int]] = [[] for _ in range(layout.pieces)]
+    places = 1 if layout.group == 1 else PLACES
+    for begin, end in pairwise(layout.job_rows.tolist()):
+        rows = layout.sources[begin:end].reshape(-1, places, layout.group)
+        ends = layout.group_pieces[begin // layout.group : end // layout.group].reshape(-1, places)
+        for place in range(places):
+            waiting: list[int] = []
+            for group, piece in zip(rows[:, place], ends[:, place], strict=True):
+                waiting += group[group >= 0].tolist()
+                if piece >= 0:
+                    tokens_of_piece[piece], waiting = waiting, []
+            assert not waiting
+    assert layout.jobs == (1 if together else len(units))
+    for unit, length in enumerate(lengths):
+        own = [token for p in range(*layout.unit_pieces[unit : unit + 2]) for token in tokens_of_piece[p]]
+        assert own == list(range(sum(lengths[:unit]), sum(lengths[:unit]) + length))
+    if layout.group > 1:
+        np.testing.assert_array_equal(layout.step_ends, (layout.group_pieces.reshape(-1, PLACES) >= 0).any(axis=1))
+
+
+def test_equal_units_that_fill_all_places_are_not_cut() -> None:
+    starts = np.arange(8) * 64
+    assert Layout.of([512], [starts]).pieces == 8
+    assert Layout.of([512] * 3, [starts] * 3, together=True).pieces == 24
+    assert Layout.of([160] * 8, [np.arange(5) * 32] * 8, together=True).pieces == 40
 
 
 def test_zero_vectors_score_0() -> None:
@@ -189,6 +213,7 @@ def test_users_together_score_as_alone() -> None:
     problem = make_problem(3, 16, [3, 9, 40, 1], [[5, 70], [12]], KINDS[0])
     together = unit_scores(problem.packed(), problem.resident, Candidates.all(problem.resident)).cpu().numpy()
     rows = np.arange(4)
-    apart = unit_scores(problem.packed(), problem.resident, Candidates.of([rows, rows], problem.resident)).cpu().numpy()
+    queries = problem.packed(together=False)
+    apart = unit_scores(queries, problem.resident, Candidates.of([rows, rows], problem.resident)).cpu().numpy()
     np.testing.assert_allclose(together, apart, rtol=0, atol=2 * problem.bound.max())
     assert isinstance(problem.resident, DeviceItems)

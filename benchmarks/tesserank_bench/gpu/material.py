@@ -39,7 +39,8 @@ class Material:
         weights = torch.full((len(tokens),), 1 / shape.length, dtype=torch.float32, device=device)
         items = _items(shape, shape.items * EXTRA if shape.gathered else shape.items, generator)
         starts = np.arange(shape.segments, dtype=np.int64) * shape.length
-        layout = Layout.of([shape.segments * shape.length] * shape.users, [starts] * shape.users)
+        lengths = [shape.segments * shape.length] * shape.users
+        layout = Layout.of(lengths, [starts] * shape.users, together=not shape.gathered)
         candidates, rows = Candidates.all(items), None
         if shape.gathered:
             picked = np.random.default_rng(seed).permutation(len(items))[: shape.items]

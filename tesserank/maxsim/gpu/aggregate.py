@@ -17,6 +17,7 @@ from tesserank.maxsim.gpu import kernels
 from tesserank.maxsim.gpu.upload import upload
 
 BLOCK = 256  # items of a program
+SEARCHED_WHOLE = 4  # times as many blocks of a row as are wanted of its best: fewer are not worth finding first
 _LAST_POSITION = 0xFFFFFFFF
 
 
@@ -97,15 +98,31 @@ def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The k best of every row of ``scores`` float32 [B, n]: positions int64 [B, k] and scores, best first.
 
     Of equal scores the earlier position wins, as in ``maxsim.topk``; what is -inf has position -1. Fewer than k where n
-    is. A score and its position become one integer, since ``torch.topk`` orders equal numbers as it likes.
+    is. Long rows are read once: the k best lie in the k blocks of the largest maxima.
     """
-    if scores.shape[1] > _LAST_POSITION:
-        raise ValueError(f"{scores.shape[1]:,} scores a user: at most {_LAST_POSITION:,} can be ranked")
+    users, width = scores.shape
+    if width > _LAST_POSITION:
+        raise ValueError(f"{width:,} scores a user: at most {_LAST_POSITION:,} can be ranked")
+    blocks = -(-width // BLOCK)
+    k = min(k, width)
+    if blocks <= SEARCHED_WHOLE * k:
+        positions, found = _first_k(scores, torch.arange(width, device=scores.device), k)
+    else:
+        lowest = float("-inf")
+        blocked = torch.nn.functional.pad(scores, (0, blocks * BLOCK - width), value=lowest).view(users, blocks, BLOCK)
+        best, _ = _first_k(blocked.amax(dim=2), torch.arange(blocks, device=scores.device), k)
+        inside = torch.arange(BLOCK, device=scores.device)
+        read = blocked.gather(1, best[:, :, None].expand(-1, -1, BLOCK)).view(users, k * BLOCK)
+        positions, found = _first_k(read, (best[:, :, None] * BLOCK + inside).view(users, k * BLOCK), k)
+    return torch.where(found == float("-inf"), -1, positions), found
+
+
+def _first_k(scores: torch.Tensor, positions: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k best of ``scores`` float32 [B, n] at ``positions`` int64 [n] or [B, n], and these scores.
+
+    A score and its position become one integer, since ``torch.topk`` orders equal numbers as it likes.
+    """
     bits = (scores + 0.0).view(torch.int32)  # -0.0 becomes 0.0, which it equals
     ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(torch.int64)
-    position = torch.arange(scores.shape[1], device=scores.device)
-    keys = (ordered << 32) | (_LAST_POSITION - position)
-    best, _ = torch.topk(keys, min(k, scores.shape[1]), dim=1)
-    positions = _LAST_POSITION - (best & _LAST_POSITION)
-    found = scores.gather(1, positions)
-    return torch.where(found == float("-inf"), -1, positions), found
+    best, places = torch.topk((ordered << 32) | (_LAST_POSITION - positions), k, dim=1)
+    return _LAST_POSITION - (best & _LAST_POSITION), scores.gather(1, places)

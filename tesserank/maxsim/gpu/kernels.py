@@ -3,18 +3,22 @@
 One program scores a tile of items against all query rows of its job, so an item's vectors are read once for all users:
 
     tile of items, ITEMS × SLOTS token vectors                        in shared memory for all that follows
-    for ROWS query rows at a time:                                    from L2, which holds all queries
-        similarities = queries · tileᵀ          [ROWS, ITEMS·SLOTS]   tensor cores, sums in registers
-        best         = max over an item's slots [ROWS, ITEMS]         in a thread, and among four of them
-        groups       = Σ factor · best          [ROWS / GROUP, ITEMS] GROUP rows never belong to two units
-        units        = Σ of a unit's groups     one more sum over the few groups of the step
+    for STEP query rows at a time:                                    from L2, which holds all queries
+        similarities = queries · tileᵀ          [STEP, ITEMS·SLOTS]   tensor cores, sums in registers
+        best         = max over an item's slots [STEP, ITEMS]         in a thread
+        sums        += factor · best            [STEP, ITEMS]         in a thread
+        where a piece of a unit ends:
+            pieces   = Σ sums of GROUP rows     [STEP / GROUP, ITEMS] among eight threads
 
-Queries are the rows of the product, so that an item's slots lie in few threads, where their maximum is cheap.
+Tensor cores are so much faster than the rest that a step has time for little more than the maximum. So nothing crosses
+threads in it: a row of the product lies in four threads, each of which has two of every eight columns; these hold slots
+of one item (``_columns``). And a unit's groups lie in one place of consecutive steps (``query.Layout``), so its sum
+grows in a thread, and threads meet once a piece.
 
 * **Ragged items**: an item shorter than its slots repeats its last vector, which changes no maximum: no mask, no -inf,
   and nothing more is read from memory. Longer items go through their slots several times.
-* **Ragged units**: a unit begins at a multiple of GROUP; rows between have a factor of 0. A unit may go on in the next
-  step: its sum so far is carried there, and written again.
+* **Ragged units**: a unit begins at a multiple of GROUP; rows between have a factor of 0. A unit that goes on in
+  another place is written as several pieces, which ``add_pieces`` adds up.
 * **Nothing but these settings is compiled in**: users, units, candidates and items are runtime arguments, and counts
   that a captured CUDA graph must be able to change are read from device memory.
 """
@@ -73,31 +77,64 @@ def _load_items(vectors, tokens, D: tl.constexpr, as_type: tl.constexpr):
 
 
 @triton.jit
-def _best(queries, items, ROWS: tl.constexpr, ITEMS: tl.constexpr, SLOTS: tl.constexpr):
-    """Each query row's largest product with an item's slots, [ROWS, ITEMS]: int32 of integers, else float32."""
+def _load_queries(queries, row, live, D: tl.constexpr):
+    """Packed rows [rows, D]; 0 where they are not live."""
+    places = queries + row[:, None].to(tl.int64) * D + tl.arange(0, D)[None, :]
+    return tl.load(places, mask=live[:, None], other=0.0)
+
+
+@triton.jit
+def _columns(ITEMS: tl.constexpr, SLOTS: tl.constexpr):
+    """Which item of a tile, and which slot of it, each column of a product holds: ITEMS · SLOTS of both.
+
+    Eight columns hold the same WIDTH slots of LANES items; a thread has two neighbours of every eight.
+    """
+    LANES: tl.constexpr = ITEMS if ITEMS < 4 else 4
+    WIDTH: tl.constexpr = 8 // LANES
+    column = tl.arange(0, ITEMS * SLOTS)
+    if SLOTS == 1:
+        return column, column * 0
+    item = column // (SLOTS * LANES) * LANES + column % 8 // WIDTH
+    return item, column // 8 % (SLOTS // WIDTH) * WIDTH + column % WIDTH
+
+
+@triton.jit
+def _product(queries, items):
+    """[rows, columns]: int32 of integers, else float32."""
     if items.dtype == tl.int8:
         products = tl.dot(queries, items, out_dtype=tl.int32)
     else:
         products = tl.dot(queries, items, out_dtype=tl.float32)
+    return products
+
+
+@triton.jit
+def _best(products, ROWS: tl.constexpr, ITEMS: tl.constexpr, SLOTS: tl.constexpr):
+    """The largest of each item's columns, which lie as ``_columns`` says: [ROWS, ITEMS]."""
     if SLOTS == 1:
         return products
-    return tl.max(tl.reshape(products, (ROWS, ITEMS, SLOTS)), axis=2)
+    LANES: tl.constexpr = ITEMS if ITEMS < 4 else 4
+    WIDTH: tl.constexpr = 8 // LANES
+    slots = tl.reshape(products, (ROWS, ITEMS // LANES, SLOTS // WIDTH, LANES, WIDTH))
+    # First what lies in a thread, so that less of it crosses threads where there are fewer than four items.
+    return tl.reshape(tl.max(tl.max(slots, axis=2), axis=3), (ROWS, ITEMS))
 
 
 @triton.jit(do_not_specialize=["score_stride"])
-def unit_scores(
+def piece_scores(
     queries,  # [P, D] as packed
     factors,  # float32 [P]
-    group_units,  # int32 [P / GROUP], non-decreasing within a job
-    job_rows,  # int32 [J + 1]: where each job's packed rows begin, a multiple of GROUP
+    group_pieces,  # int32 [P / GROUP]: the piece that ends with a group; -1: none
+    step_ends,  # int32 [P / STEP]: whether a piece ends in a step
+    job_rows,  # int32 [J + 1]: where each job's packed rows begin, a multiple of STEP unless GROUP is 1
     vectors,  # [T, D]
     offsets,  # int64 [N + 1]
     candidates,  # int64 [C] rows of items, job after job; without GATHER unused
-    job_candidates,  # int64 [J + 1]: where each job's candidates begin; without GATHER all jobs count N
-    scores,  # float32 [G, score_stride], written: unit, position among the job's candidates
+    job_candidates,  # int64 [J + 1]: where each job's candidates begin; without GATHER there is one job, of N
+    scores,  # float32 [pieces, score_stride], written: piece, position among the job's candidates
     score_stride,
     D: tl.constexpr,
-    ROWS: tl.constexpr,
+    STEP: tl.constexpr,
     ITEMS: tl.constexpr,
     SLOTS: tl.constexpr,
     GROUP: tl.constexpr,
@@ -105,57 +142,71 @@ def unit_scores(
     GATHER: tl.constexpr,
     PRODUCT: tl.constexpr,  # the type that is multiplied
 ):
-    """MaxSim of every unit of a job with each of its candidates; the grid is [tiles of the most candidates, J]."""
-    GROUPS: tl.constexpr = ROWS // GROUP
+    """MaxSim of every piece of a job with each of its candidates; the grid is [tiles of the most candidates, J]."""
+    GROUPS: tl.constexpr = STEP // GROUP
     tile, job = tl.program_id(0), tl.program_id(1)
     first = tl.load(job_candidates + job)
     count = tl.load(job_candidates + job + 1) - first
     if tile * ITEMS >= count:
         return
-    slot = tl.arange(0, ITEMS * SLOTS)
-    rows = tl.minimum(tile.to(tl.int64) * ITEMS + slot // SLOTS, count - 1)
+    item, place = _columns(ITEMS, SLOTS)
+    rows = tl.minimum(tile.to(tl.int64) * ITEMS + item, count - 1)
     if GATHER:
         rows = tl.load(candidates + first + rows)
     begins, ends = tl.load(offsets + rows), tl.load(offsets + rows + 1)
-    place = slot % SLOTS
     items = _load_items(vectors, _slot_tokens(begins, ends, place), D, PRODUCT)
     longest = tl.max(ends - begins, axis=0).to(tl.int32)
 
     position = tile.to(tl.int64) * ITEMS + tl.arange(0, ITEMS)
+    real = position < count
     row_end = tl.load(job_rows + job + 1)
-    carried = tl.zeros((ITEMS,), tl.float32)
-    carried_unit = -1
-    for row_begin in range(tl.load(job_rows + job), row_end, ROWS):
-        row = row_begin + tl.arange(0, ROWS)
+    sums = tl.zeros((STEP, ITEMS), tl.float32)
+    for row_begin in range(tl.load(job_rows + job), row_end, STEP):
+        row = row_begin + tl.arange(0, STEP)
         live = row < row_end
-        query = tl.load(
-            queries + row[:, None].to(tl.int64) * D + tl.arange(0, D)[None, :], mask=live[:, None], other=0.0
-        )
-        best = _best(query.to(PRODUCT), items, ROWS, ITEMS, SLOTS)
+        query = _load_queries(queries, row, live, D).to(PRODUCT)
+        best = _best(_product(query, items), STEP, ITEMS, SLOTS)
         if not WHOLE:
             for begin in range(SLOTS, longest, SLOTS):
                 more = _load_items(vectors, _slot_tokens(begins, ends, begin + place), D, PRODUCT)
-                best = tl.maximum(best, _best(query.to(PRODUCT), more, ROWS, ITEMS, SLOTS))
-        weighted = best.to(tl.float32) * tl.load(factors + row, mask=live, other=0.0)[:, None]
-        if GROUP == 1:  # and every unit is one row
-            unit = tl.load(group_units + row, mask=live, other=0).to(tl.int64)
-            target = scores + unit[:, None] * score_stride + position[None, :]
-            tl.store(target, weighted, mask=live[:, None] & (position < count)[None, :])
-        else:
-            group = row_begin // GROUP + tl.arange(0, GROUPS)
-            unit = tl.load(group_units + group, mask=group * GROUP < row_end, other=-1)
-            first_unit = tl.load(group_units + row_begin // GROUP)
-            last_unit = tl.max(unit, axis=0)
-            own = tl.arange(0, GROUPS)  # units of this step, counted from its first
-            sums = tl.sum(tl.reshape(weighted, (GROUPS, GROUP, ITEMS)), axis=1)
-            member = (unit - first_unit)[:, None] == own[None, :]
-            sums = tl.sum(tl.where(member[:, :, None], sums[:, None, :], 0.0), axis=0)
-            goes_on = (own == 0) & (carried_unit == first_unit)
-            sums += tl.where(goes_on[:, None], carried[None, :], 0.0)
-            carried = tl.sum(tl.where((own == last_unit - first_unit)[:, None], sums, 0.0), axis=0)
-            carried_unit = last_unit
-            target = scores + (first_unit + own)[:, None].to(tl.int64) * score_stride + position[None, :]
-            tl.store(target, sums, mask=(first_unit + own <= last_unit)[:, None] & (position < count)[None, :])
+                best = tl.maximum(best, _best(_product(query, more), STEP, ITEMS, SLOTS))
+        sums += best.to(tl.float32) * tl.load(factors + row, mask=live, other=0.0)[:, None]
+        if GROUP == 1:  # and every piece is one row
+            piece = tl.load(group_pieces + row, mask=live, other=0).to(tl.int64)
+            target = scores + piece[:, None] * score_stride + position[None, :]
+            tl.store(target, sums, mask=live[:, None] & real[None, :])
+            sums = tl.zeros((STEP, ITEMS), tl.float32)
+        elif tl.load(step_ends + row_begin // STEP):
+            pieces = group_pieces + row_begin // GROUP
+            piece = tl.load(pieces + tl.arange(0, GROUPS)).to(tl.int64)
+            target = scores + piece[:, None] * score_stride + position[None, :]
+            grouped = tl.sum(tl.reshape(sums, (GROUPS, GROUP, ITEMS)), axis=1)
+            tl.store(target, grouped, mask=(piece >= 0)[:, None] & real[None, :])
+            ended = tl.load(pieces + tl.arange(0, STEP) // GROUP) >= 0
+            sums = tl.where(ended[:, None], 0.0, sums)
+
+
+@triton.jit(do_not_specialize=["piece_stride", "score_stride"])
+def add_pieces(
+    pieces,  # float32 [pieces, piece_stride]
+    unit_pieces,  # int32 [G + 1]: each unit's first piece
+    unit_jobs,  # int32 [G]
+    job_candidates,  # int64 [J + 1]
+    scores,  # float32 [G, score_stride], written
+    piece_stride,
+    score_stride,
+    BLOCK: tl.constexpr,
+):
+    """Each unit's score, the sum of its pieces in their order; the grid is [blocks, G]."""
+    column = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    unit = tl.program_id(1)
+    job = tl.load(unit_jobs + unit)
+    real = column < tl.load(job_candidates + job + 1) - tl.load(job_candidates + job)
+    piece_stride, score_stride = piece_stride.to(tl.int64), score_stride.to(tl.int64)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for piece in range(tl.load(unit_pieces + unit), tl.load(unit_pieces + unit + 1)):
+        total += tl.load(pieces + piece * piece_stride + column, mask=real, other=0.0)
+    tl.store(scores + unit * score_stride + column, total, mask=real)
 
 
 @triton.jit
@@ -186,14 +237,12 @@ def token_pairs(
     for row_begin in range(first_row, row_end, ROWS):
         row = row_begin + tl.arange(0, ROWS)
         live = row < row_end
-        query = tl.load(
-            queries + row[:, None].to(tl.int64) * D + tl.arange(0, D)[None, :], mask=live[:, None], other=0.0
-        )
+        query = _load_queries(queries, row, live, D).to(PRODUCT)
         best = tl.full((ROWS,), float("-inf"), tl.float32)
         token = tl.zeros((ROWS,), tl.int32)
         for skipped in range(0, (end - begin).to(tl.int32), SLOTS):
             items = _load_items(vectors, _slot_tokens(begin, end, skipped + place), D, PRODUCT)
-            products = _best(query.to(PRODUCT), items, ROWS, SLOTS, 1).to(tl.float32)
+            products = _product(query, items).to(tl.float32)
             largest, where = tl.max(products, axis=1, return_indices=True, return_indices_tie_break_left=True)
             repeated = (end - begin - 1).to(tl.int32)  # slots from here on hold the item's last vector
             token = tl.where(largest > best, tl.minimum(skipped + where, repeated), token)
@@ -269,7 +318,7 @@ def aggregate(
     tl.store(target, tl.where(real, total, float("-inf")), mask=column < width)
 
 
-INTERPRETED = not isinstance(unit_scores, triton.JITFunction)
+INTERPRETED = not isinstance(piece_scores, triton.JITFunction)
 
 
 def product_type(queries: torch.dtype) -> tl.dtype:

@@ -1,4 +1,4 @@
-"""Users' token vectors, packed as the kernels read them: unit after unit, in groups of rows that no two units share."""
+"""Users' token vectors, packed as the kernels read them: in groups of rows that no two units share."""
 
 from __future__ import annotations
 
@@ -14,44 +14,101 @@ from tesserank.maxsim.gpu.items import STORAGE, DeviceItems
 from tesserank.maxsim.gpu.upload import upload
 
 GROUP = 8  # rows of a product that lie in one register each of eight threads
+STEP = 64  # rows that a program multiplies at a time: what tensor cores of Hopper take
+PLACES = STEP // GROUP  # of groups in a step
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the Q tokens of G units of B users go, in host memory: P rows, in groups of ``group``.
+    """Where the Q tokens of G units of B users go, in host memory: P rows, in groups of ``group``, of J jobs.
 
-    ``sources`` int32 [P]: the token of each row, -1 for padding; ``group_units`` int32 [P / group]: the unit of each
-    group; ``user_rows`` int32 [B + 1]: where each user's rows begin.
+    A job's groups, unit after unit, fill the first place of all its steps, then the second place, and so on: the groups
+    of a unit follow each other in a place, and their sum can wait there until the unit ends. A unit that goes on in the
+    next place has a piece in each.
+
+    ``sources`` int32 [P]: the token of each row, -1 for padding; ``group_pieces`` int32 [P / group]: the piece that
+    ends with each group, -1 for none; ``step_ends`` int32 [P / STEP]: whether one ends in a step (unused if ``group``
+    is 1); ``job_rows`` int32 [J + 1]: where each job's rows begin; ``unit_pieces`` int32 [G + 1]: each unit's first
+    piece; ``unit_jobs`` int32 [G].
     """
 
     sources: NDArray[np.int32]
-    group_units: NDArray[np.int32]
-    user_rows: NDArray[np.int32]
-    units: int
+    group_pieces: NDArray[np.int32]
+    step_ends: NDArray[np.int32]
+    job_rows: NDArray[np.int32]
+    unit_pieces: NDArray[np.int32]
+    unit_jobs: NDArray[np.int32]
     group: int
 
     @staticmethod
-    def of(token_counts: Sequence[int], starts: Sequence[NDArray[np.int64]]) -> Layout:
+    def of(token_counts: Sequence[int], starts: Sequence[NDArray[np.int64]], together: bool = False) -> Layout:
         """For users of ``token_counts[b]`` tokens in units that begin at ``starts[b]``, strictly increasing from 0.
 
-        Where every unit has one token, groups are of one row, and nothing is padded.
+        Each user is a job, or all ``together`` are one: for items that are the same for all. Where every unit has one
+        token, groups are of one row, and nothing is padded.
         """
         lengths = [np.diff(own, append=count) for own, count in zip(starts, token_counts, strict=True)]
         flat = np.concatenate([np.empty(0, dtype=np.int64), *lengths])
-        group = 1 if flat.max(initial=0) <= 1 else GROUP
-        taken = -(-flat // group) * group
-        begins = np.concatenate([[0], np.cumsum(taken)])
-        sources = np.full(begins[-1], -1, dtype=np.int32)
-        tokens = np.arange(flat.sum())
-        sources[tokens + np.repeat(begins[:-1] - (np.cumsum(flat) - flat), flat)] = tokens
-        user_units = np.concatenate([[0], np.cumsum([len(own) for own in starts])]).astype(np.int64)
-        group_units = np.repeat(np.arange(len(flat), dtype=np.int32), taken // group)
-        return Layout(sources, group_units, begins[user_units].astype(np.int32), len(flat), group)
+        jobs = [len(flat)] if together else [len(own) for own in starts]
+        unit_jobs = np.repeat(np.arange(len(jobs)), jobs)
+        if flat.max(initial=0) <= 1:
+            return Layout._of_rows(unit_jobs, len(jobs))
+        return Layout._of_groups(flat, unit_jobs, len(jobs))
+
+    @staticmethod
+    def _of_rows(unit_jobs: NDArray[np.int64], jobs: int) -> Layout:
+        """Units of one token each."""
+        rows = np.arange(len(unit_jobs) + 1, dtype=np.int32)
+        job_rows = _offsets(np.bincount(unit_jobs, minlength=jobs))
+        nothing = np.zeros(0, dtype=np.int32)
+        return Layout(rows[:-1], rows[:-1], nothing, job_rows, rows, unit_jobs.astype(np.int32), 1)
+
+    @staticmethod
+    def _of_groups(lengths: NDArray[np.int64], unit_jobs: NDArray[np.int64], jobs: int) -> Layout:
+        taken = -(-lengths // GROUP)  # groups of each unit
+        units = np.repeat(np.arange(len(lengths)), taken)
+        counts = np.bincount(unit_jobs[units], minlength=jobs)  # groups of each job
+        steps = -(-counts // PLACES)
+        job_steps = _offsets(steps)
+        own_steps = np.repeat(steps, counts)
+        place, step = np.divmod(np.arange(len(units)) - np.repeat(_offsets(counts)[:-1], counts), own_steps)
+        packed = (np.repeat(job_steps[:-1], counts) + step) * PLACES + place  # where each group lies
+        ends = (step == own_steps - 1) | (np.diff(units, append=-1) != 0)
+        group_pieces = np.full(int(job_steps[-1]) * PLACES, -1, dtype=np.int32)
+        group_pieces[packed[ends]] = np.arange(np.count_nonzero(ends))
+        # A token's place if units were padded but nothing moved: its group, and its row in it.
+        tokens = np.arange(lengths.sum())
+        group, row = np.divmod(
+            tokens + np.repeat(GROUP * _offsets(taken)[:-1] - _offsets(lengths)[:-1], lengths), GROUP
+        )
+        sources = np.full(len(group_pieces) * GROUP, -1, dtype=np.int32)
+        sources[packed[group] * GROUP + row] = tokens
+        return Layout(
+            sources=sources,
+            group_pieces=group_pieces,
+            step_ends=(group_pieces.reshape(-1, PLACES) >= 0).any(axis=1).astype(np.int32),
+            job_rows=STEP * job_steps,
+            unit_pieces=_offsets(np.bincount(units[ends], minlength=len(lengths))),
+            unit_jobs=unit_jobs.astype(np.int32),
+            group=GROUP,
+        )
 
     @property
-    def most_rows(self) -> int:
-        """Rows of the user who has most."""
-        return int(np.diff(self.user_rows).max(initial=0))
+    def units(self) -> int:
+        return len(self.unit_jobs)
+
+    @property
+    def jobs(self) -> int:
+        return len(self.job_rows) - 1
+
+    @property
+    def pieces(self) -> int:
+        """Up to PLACES - 1 a job more than there are units."""
+        return int(self.unit_pieces[-1])
+
+
+def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int32]:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -65,8 +122,11 @@ class Queries:
     sizes: torch.Tensor
     factors: torch.Tensor
     sources: torch.Tensor
-    group_units: torch.Tensor
-    user_rows: torch.Tensor
+    group_pieces: torch.Tensor
+    step_ends: torch.Tensor
+    job_rows: torch.Tensor
+    unit_pieces: torch.Tensor
+    unit_jobs: torch.Tensor
     layout: Layout
 
 
@@ -78,11 +138,17 @@ def pack(tokens: torch.Tensor, weights: torch.Tensor, layout: Layout, items: Dev
     """
     if tokens.shape[1] != items.dim:
         raise ValueError(f"query tokens of {tokens.shape[1]} dimensions, item vectors of {items.dim}")
-    sources, group_units, user_rows = upload(items.vectors.device, layout.sources, layout.group_units, layout.user_rows)
+    sources, group_pieces, step_ends, job_rows, unit_pieces, unit_jobs = upload(
+        items.vectors.device, layout.sources, layout.group_pieces, layout.step_ends, layout.job_rows,
+        layout.unit_pieces, layout.unit_jobs,
+    )  # fmt: skip
     dtype, _ = STORAGE[query_type(items, wide)]
-    rows = torch.empty((len(sources), items.vectors.shape[1]), dtype=dtype, device=items.vectors.device)
-    sizes, factors = torch.empty((2, len(sources)), dtype=torch.float32, device=items.vectors.device)
-    queries = Queries(rows, sizes, factors, sources, group_units, user_rows, layout)
+    count = len(layout.sources)
+    rows = torch.empty((count, items.vectors.shape[1]), dtype=dtype, device=items.vectors.device)
+    sizes, factors = torch.empty((2, count), dtype=torch.float32, device=items.vectors.device)
+    queries = Queries(
+        rows, sizes, factors, sources, group_pieces, step_ends, job_rows, unit_pieces, unit_jobs, layout
+    )  # fmt: skip
     pack_into(queries, tokens, weights, items)
     return queries
 

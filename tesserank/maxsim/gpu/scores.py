@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from tesserank.maxsim.gpu import kernels
 from tesserank.maxsim.gpu.items import DeviceItems
-from tesserank.maxsim.gpu.query import Queries
+from tesserank.maxsim.gpu.query import STEP, Queries
 from tesserank.maxsim.gpu.tile import Tile, choose
 from tesserank.maxsim.gpu.upload import upload
+
+BLOCK = 1024  # items of a program that adds up pieces
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class Candidates:
     """Which items each of J jobs scores, on a device.
 
     ``rows`` int64 [C], job after job; None: every job has all items. ``offsets`` int64 [J + 1] says where each job's
-    begin. ``most`` is what the grid is made for: no job has more. A job is a user; with one job, all users share its
-    items.
+    begin. ``most`` is what the grid is made for: no job has more. Jobs are those of the queries' ``Layout``: users, or
+    all users together.
     """
 
     rows: torch.Tensor | None
@@ -59,29 +61,41 @@ def unit_scores(
     Columns beyond a user's candidates are not written. Nothing waits for the device, so a CUDA graph can capture it,
     with an ``out`` of its own. See ``reference.unit_scores``.
     """
-    jobs = len(candidates.offsets) - 1
     layout = queries.layout
-    if jobs not in (1, len(layout.user_rows) - 1):
-        raise ValueError(f"candidates of {jobs} users, queries of {len(layout.user_rows) - 1}")
+    jobs = len(candidates.offsets) - 1
+    if jobs != layout.jobs:
+        raise ValueError(f"candidates of {jobs} jobs, queries of {layout.jobs}: users who share items are one together")
     device = items.vectors.device
     scores = torch.empty((layout.units, candidates.most), dtype=torch.float32, device=device) if out is None else out
     if not scores.numel():
         return scores
+    if layout.pieces == layout.units:
+        _piece_scores(queries, items, candidates, tile, scores)
+        return scores
+    pieces = torch.empty((layout.pieces, candidates.most), dtype=torch.float32, device=device)
+    _piece_scores(queries, items, candidates, tile, pieces)
+    kernels.add_pieces[(-(-candidates.most // BLOCK), layout.units)](
+        pieces, queries.unit_pieces, queries.unit_jobs, candidates.offsets, scores, pieces.stride(0), scores.stride(0),
+        BLOCK=BLOCK, num_warps=4, enable_fp_fusion=True,
+    )  # fmt: skip
+    return scores
+
+
+def _piece_scores(
+    queries: Queries, items: DeviceItems, candidates: Candidates, tile: Tile | None, out: torch.Tensor
+) -> None:
+    layout = queries.layout
     width = items.vectors.shape[1]
     row_bytes = width * max(items.vectors.element_size(), queries.rows.element_size())
-    most_rows = int(layout.user_rows[-1]) if jobs == 1 else layout.most_rows
-    tile = tile or choose(items.longest, items.mean_length, most_rows, candidates.most, row_bytes)
-    # One job's rows are all users' rows: the first and the last entry.
-    user_rows = queries.user_rows[:: len(queries.user_rows) - 1] if jobs == 1 else queries.user_rows
-    kernels.unit_scores[(-(-candidates.most // tile.items), jobs)](
-        queries.rows, queries.factors, queries.group_units, user_rows.contiguous(), items.vectors, items.offsets,
-        candidates.offsets if candidates.rows is None else candidates.rows, candidates.offsets, scores,
-        scores.stride(0), D=width, ROWS=tile.rows, ITEMS=tile.items, SLOTS=tile.slots, GROUP=layout.group,
+    tile = tile or choose(items.longest, items.mean_length, candidates.most * layout.jobs, row_bytes)
+    kernels.piece_scores[(-(-candidates.most // tile.items), layout.jobs)](
+        queries.rows, queries.factors, queries.group_pieces, queries.step_ends, queries.job_rows, items.vectors,
+        items.offsets, candidates.offsets if candidates.rows is None else candidates.rows, candidates.offsets, out,
+        out.stride(0), D=width, STEP=STEP, ITEMS=tile.items, SLOTS=tile.slots, GROUP=layout.group,
         WHOLE=items.longest <= tile.slots, GATHER=candidates.rows is not None,
         PRODUCT=kernels.product_type(queries.rows.dtype),
         num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True,
     )  # fmt: skip
-    return scores
 
 
 @dataclass(frozen=True)
@@ -97,13 +111,15 @@ class TokenPairs:
 
 def token_pairs(queries: Queries, items: DeviceItems, rows: torch.Tensor) -> list[TokenPairs]:
     """The best token pairs of every user with k items, ``rows`` int64 [B, k] (-1: none), in the order of ``pack``'s
-    tokens.
+    tokens. Users must not be packed together.
 
     Nothing waits for the device, but it is meant for the few items of an answer.
     """
     users, k = rows.shape
     layout = queries.layout
-    counts = np.diff(layout.user_rows).astype(np.int64)
+    if users != layout.jobs:
+        raise ValueError(f"items of {users} users, queries of {layout.jobs}")
+    counts = np.diff(layout.job_rows).astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(counts * k)])
     device = items.vectors.device
     (outputs,) = upload(device, offsets)
@@ -111,13 +127,15 @@ def token_pairs(queries: Queries, items: DeviceItems, rows: torch.Tensor) -> lis
     products = torch.full((int(offsets[-1]),), float("nan"), dtype=torch.float32, device=device)
     if len(tokens):
         kernels.token_pairs[(k, users)](
-            queries.rows, queries.user_rows, outputs, items.vectors, items.offsets, rows.contiguous(), tokens, products,
+            queries.rows, queries.job_rows, outputs, items.vectors, items.offsets, rows.contiguous(), tokens, products,
             k, D=items.vectors.shape[1], ROWS=64, SLOTS=32, PRODUCT=kernels.product_type(queries.rows.dtype),
             num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip
     found = []
-    for user, (begin, end) in enumerate(zip(layout.user_rows[:-1], layout.user_rows[1:], strict=True)):
-        real = torch.from_numpy(np.flatnonzero(layout.sources[begin:end] >= 0)).to(device)
+    for user, (begin, end) in enumerate(zip(layout.job_rows[:-1], layout.job_rows[1:], strict=True)):
+        sources = layout.sources[begin:end]
+        in_order = np.argsort(sources, kind="stable")[np.count_nonzero(sources < 0) :]
+        real = torch.from_numpy(in_order).to(device)
         sizes = queries.sizes[int(begin) : int(end)][real]
         own = slice(int(offsets[user]), int(offsets[user + 1]))
         shape = (k, int(end - begin))

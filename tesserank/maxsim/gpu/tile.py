@@ -4,39 +4,45 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Of a multiprocessor of Hopper there are about 130; a tile for half of them keeps most of the chip busy.
-BUSY = 66
+# Programs that keep a chip of about 130 multiprocessors busy: three each, since one has little to do.
+BUSY = 396
 TILE_BYTES = 64 << 10  # of items in shared memory: two programs fit a multiprocessor's 227 KB, with their queries
-MOST_SLOTS, LEAST_TILE = 128, 32
+WIDEST, LEAST_TILE = 256, 32  # columns of a product
+MOST_SLOTS = 128
+# Items that are read in several passes are bound by memory: short passes, several of them on their way.
+PASS_BYTES, PASS_SLOTS, PASS_STAGES = 16 << 10, 16, 4
 
 
 @dataclass(frozen=True)
 class Tile:
-    """``rows`` query rows and ``items`` items of ``slots`` slots a step of a program; all powers of two."""
+    """``items`` items of ``slots`` slots a program; powers of two, 32 slots or more in all."""
 
-    rows: int
     items: int
     slots: int
     warps: int = 4
     stages: int = 2
 
 
-def choose(longest: int, mean: float, rows: int, candidates: int, vector_bytes: int) -> Tile:
-    """The tile for items of ``mean`` vectors, ``longest`` at most, and the most ``rows`` and ``candidates`` of a job.
+def choose(longest: int, mean: float, candidates: int, vector_bytes: int) -> Tile:
+    """The tile for items of ``mean`` vectors, ``longest`` at most, and the ``candidates`` of all jobs.
 
     An item that has more vectors than slots goes through them several times; one that has fewer wastes products, but no
-    memory traffic. So there are slots for the longest, unless that is much more than the mean.
+    memory traffic. So there are slots for the longest, unless that is much more than the mean. All sizes are what an
+    H200 was fastest with (docs/log.md).
     """
-    width = max(min(TILE_BYTES // vector_bytes, 256), LEAST_TILE)
+    width = _width(TILE_BYTES, vector_bytes)
     slots = min(_power(longest if longest <= 2 * mean else 2 * mean), MOST_SLOTS, width)
-    if slots < longest:  # shared memory then holds the first slots of a tile, and those that are loaded after them
-        width = max(width // 2, LEAST_TILE)
-        slots = min(slots, width)
+    if slots < longest:
+        slots = min(slots, PASS_SLOTS)
+        return Tile(_width(PASS_BYTES, vector_bytes) // slots, slots, stages=PASS_STAGES)
     while width > max(LEAST_TILE, slots) and -(-candidates // (width // slots)) < BUSY:
         width //= 2
-    return Tile(
-        rows=min(max(_power(rows), 16), 64, TILE_BYTES // vector_bytes), items=max(width // slots, 1), slots=slots
-    )
+    return Tile(width // slots, slots, stages=3 if width == WIDEST else 2)
+
+
+def _width(tile_bytes: int, vector_bytes: int) -> int:
+    """How many vectors fit, between LEAST_TILE and WIDEST."""
+    return max(min(tile_bytes // vector_bytes, WIDEST), LEAST_TILE)
 
 
 def _power(count: float) -> int:
@@ -47,10 +53,11 @@ def _power(count: float) -> int:
     return power
 
 
-# What `tesserank bench gpu` tries beside ``choose``; none has been measured yet.
+# What `tesserank bench gpu --tune` tries beside ``choose``.
 HOPPER = tuple(
-    Tile(rows, tile // slots, slots, warps, stages)
-    for slots in (16, 32, 128)
-    for rows, tile, warps in ((64, 128, 4), (64, 256, 4), (128, 128, 4), (128, 256, 8))
-    for stages in (2, 3)
+    Tile(columns // slots, slots, warps, stages)
+    for slots in (16, 32, 64, 128)
+    for columns, warps in ((64, 4), (128, 4), (256, 4), (256, 8))
+    if columns >= slots
+    for stages in (2, 3, 4)
 )
