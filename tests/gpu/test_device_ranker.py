@@ -13,6 +13,7 @@ import torch
 pytest.importorskip("tesserank_export", reason="a tiny model is exported")
 pytest.importorskip("tesserank_client", reason="requests are the client's")
 pytest.importorskip("sklearn", reason="exporting needs it")
+pytest.importorskip("tomli_w", reason="exporting needs it")
 pytest.importorskip("onnxruntime", reason="exporting needs it")
 pytest.importorskip("tokenizers", reason="the request path tokenises")
 

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("tesserank_export", reason="a tiny model is exported")
 pytest.importorskip("sklearn", reason="exporting needs it")
+pytest.importorskip("tomli_w", reason="exporting needs it")
 pytest.importorskip("transformers", reason="the engine is made of it")
 pytest.importorskip("onnxruntime", reason="exporting needs it")
 
