@@ -67,11 +67,14 @@ def test_items_that_cannot_be_resident_are_errors(device: torch.device) -> None:
 @given(
     longest=st.integers(1, 600),
     share=st.floats(0.05, 1),
+    steps=st.integers(1, 100),
     candidates=st.integers(1, 10**8),
     vector_bytes=st.sampled_from((32, 128, 256, 512, 1024)),
 )
-def test_any_launch_has_a_tile_that_fits(longest: int, share: float, candidates: int, vector_bytes: int) -> None:
-    tile = choose(longest, max(1.0, share * longest), candidates, vector_bytes)
+def test_any_launch_has_a_tile_that_fits(
+    longest: int, share: float, steps: int, candidates: int, vector_bytes: int
+) -> None:
+    tile = choose(longest, max(1.0, share * longest), steps, candidates, vector_bytes)
     for size in (tile.items, tile.slots):
         assert size & (size - 1) == 0
     assert tile.slots <= MOST_SLOTS

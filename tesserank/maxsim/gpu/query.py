@@ -102,6 +102,11 @@ class Layout:
         return len(self.job_rows) - 1
 
     @property
+    def most_steps(self) -> int:
+        """Of a job."""
+        return -(-int(np.diff(self.job_rows).max(initial=0)) // STEP)
+
+    @property
     def pieces(self) -> int:
         """Up to PLACES - 1 a job more than there are units."""
         return int(self.unit_pieces[-1])

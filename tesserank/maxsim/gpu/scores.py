@@ -87,7 +87,7 @@ def _piece_scores(
     layout = queries.layout
     width = items.vectors.shape[1]
     row_bytes = width * max(items.vectors.element_size(), queries.rows.element_size())
-    tile = tile or choose(items.longest, items.mean_length, candidates.most * layout.jobs, row_bytes)
+    tile = tile or choose(items.longest, items.mean_length, layout.most_steps, candidates.most * layout.jobs, row_bytes)
     kernels.piece_scores[(-(-candidates.most // tile.items), layout.jobs)](
         queries.rows, queries.factors, queries.group_pieces, queries.step_ends, queries.job_rows, items.vectors,
         items.offsets, candidates.offsets if candidates.rows is None else candidates.rows, candidates.offsets, out,

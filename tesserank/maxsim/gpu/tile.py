@@ -9,8 +9,10 @@ BUSY = 396
 TILE_BYTES = 64 << 10  # of items in shared memory: two programs fit a multiprocessor's 227 KB, with their queries
 WIDEST, LEAST_TILE = 256, 32  # columns of a product
 MOST_SLOTS = 128
-# Items that are read in several passes are bound by memory: short passes, several of them on their way.
+# Items that are read in several passes, by one step of query rows: bound by memory, so short passes, several of them on
+# their way. By more steps: bound by products, so longer ones.
 PASS_BYTES, PASS_SLOTS, PASS_STAGES = 16 << 10, 16, 4
+LONG_PASS_BYTES, LONG_PASS_SLOTS = 32 << 10, 64
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,9 @@ class Tile:
     stages: int = 2
 
 
-def choose(longest: int, mean: float, candidates: int, vector_bytes: int) -> Tile:
-    """The tile for items of ``mean`` vectors, ``longest`` at most, and the ``candidates`` of all jobs.
+def choose(longest: int, mean: float, steps: int, candidates: int, vector_bytes: int) -> Tile:
+    """The tile for items of ``mean`` vectors, ``longest`` at most, the most ``steps`` of a job, and the
+    ``candidates`` of all jobs.
 
     An item that has more vectors than slots goes through them several times; one that has fewer wastes products, but no
     memory traffic. So there are slots for the longest, unless that is much more than the mean. All sizes are what an
@@ -33,6 +36,9 @@ def choose(longest: int, mean: float, candidates: int, vector_bytes: int) -> Til
     width = _width(TILE_BYTES, vector_bytes)
     slots = min(_power(longest if longest <= 2 * mean else 2 * mean), MOST_SLOTS, width)
     if slots < longest:
+        if steps > 1:
+            slots = min(slots, LONG_PASS_SLOTS)
+            return Tile(max(_width(LONG_PASS_BYTES, vector_bytes) // slots, 1), slots)
         slots = min(slots, PASS_SLOTS)
         return Tile(_width(PASS_BYTES, vector_bytes) // slots, slots, stages=PASS_STAGES)
     while width > max(LEAST_TILE, slots) and -(-candidates // (width // slots)) < BUSY:
