@@ -6,6 +6,9 @@ flash attention for rows of varying lengths; elsewhere, and as the reference, on
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from inspect import signature
 from itertools import pairwise
 from typing import Any
 
@@ -59,12 +62,20 @@ def _flash(
 ) -> torch.Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    window = (-1, 0) if causal else (-1, -1)
-    attended: torch.Tensor = varlen_attn(
-        q, k, v, offsets, offsets, longest, longest,
-        scale=scale, window_size=window, enable_gqa=q.shape[1] != k.shape[1],
-    )  # fmt: skip
+    options: dict[str, Any] = {"scale": scale, "window_size": (-1, 0) if causal else (-1, -1)}
+    if q.shape[1] != k.shape[1]:
+        if _groups_heads(varlen_attn):
+            options["enable_gqa"] = True
+        else:
+            k, v = (states.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for states in (k, v))
+    attended: torch.Tensor = varlen_attn(q, k, v, offsets, offsets, longest, longest, **options)
     return attended
+
+
+@cache
+def _groups_heads(attend: Callable[..., Any]) -> bool:
+    """Whether it takes fewer heads of keys than of queries: torch's does from 2.12 on."""
+    return "enable_gqa" in signature(attend).parameters
 
 
 def _row_by_row(

@@ -37,8 +37,9 @@ def choose(longest: int, mean: float, steps: int, candidates: int, vector_bytes:
     slots = min(_power(longest if longest <= 2 * mean else 2 * mean), MOST_SLOTS, width)
     if slots < longest:
         if steps > 1:
-            slots = min(slots, LONG_PASS_SLOTS)
-            return Tile(max(_width(LONG_PASS_BYTES, vector_bytes) // slots, 1), slots)
+            width = _width(LONG_PASS_BYTES, vector_bytes)
+            slots = min(slots, LONG_PASS_SLOTS, width)
+            return Tile(width // slots, slots)
         slots = min(slots, PASS_SLOTS)
         return Tile(_width(PASS_BYTES, vector_bytes) // slots, slots, stages=PASS_STAGES)
     while width > max(LEAST_TILE, slots) and -(-candidates // (width // slots)) < BUSY:
