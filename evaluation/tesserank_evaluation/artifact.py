@@ -15,12 +15,33 @@ NOTHING = "nothing"  # an artefact of texts alone has not seen anything
 
 
 @dataclass(frozen=True)
+class Model:
+    """A checkpoint as provenance has it. ``digest`` names its content; its ``name`` is for people."""
+
+    name: str
+    digest: str
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Model:
+        """The one that an artefact was exported from."""
+        said = manifest.provenance["model"]
+        return cls(said["name"], said["digest"])
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.digest[:12]}"
+
+
+@dataclass(frozen=True)
 class HeldOutArtifact:
     """A sound artefact, and the protocol under which its log was held out (or NOTHING)."""
 
     root: Path
     manifest: Manifest
     fitted_on: str
+
+    @property
+    def model(self) -> Model:
+        return Model.of(self.manifest)
 
 
 def open_held_out(root: Path, catalog: Catalog, digests: Mapping[str, str], remedy: str) -> HeldOutArtifact:

@@ -11,7 +11,7 @@ from tesserank.errors import ConfigError
 from tesserank.paths import BUILD
 from tesserank_evaluation.baselines import SASREC
 from tesserank_evaluation.contenders import Baseline, Contender
-from tesserank_evaluation.exporting import finetune_command
+from tesserank_evaluation.exporting import finetune_command, model_of
 from tesserank_evaluation.recommender import Fit
 from tesserank_export.catalog import Catalog
 
@@ -47,7 +47,7 @@ def contenders(
     """Those of NAMES that are wanted. ``say`` is told how training goes."""
     found: dict[str, Contender] = {}
     if SASREC in wanted:
-        found[SASREC] = Baseline(_sasrec(args, say), catalog, args.seed)
+        found[SASREC] = Baseline(_sasrec(args, say), catalog, args.seed, {"minutes": args.sasrec_minutes})
     if CROSS_ENCODER in wanted:
         found[CROSS_ENCODER] = _cross_encoder(args, catalog)
     return found
@@ -68,4 +68,5 @@ def _cross_encoder(args: argparse.Namespace, catalog: Catalog) -> Contender:
             f"{CROSS_ENCODER} reads {CANDIDATES} pairs for every user, about a second each: say for how many, as in "
             "--users 300"
         )
-    return Reranked(catalog, args.trained, args.threads, args.memory_mib << 20, partial(finetune_command, args))
+    command = partial(finetune_command, args)
+    return Reranked(catalog, model_of(args), args.trained, args.threads, args.memory_mib << 20, command)

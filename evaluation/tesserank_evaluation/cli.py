@@ -27,7 +27,7 @@ from tesserank_evaluation.contenders import SERVED, TESSERANK, Baseline, Contend
 from tesserank_evaluation.evaluate import Result, Round, evaluate
 from tesserank_evaluation.exporting import add_artifact_arguments, held_out_artifact
 from tesserank_evaluation.paired import Ranks, load_ranks, save_ranks
-from tesserank_evaluation.split import make_cases
+from tesserank_evaluation.split import Cases, make_cases
 from tesserank_evaluation.tracking import track_evaluation
 from tesserank_export.catalog import Catalog
 from tesserank_export.cli import add_data_arguments, read_log
@@ -72,7 +72,11 @@ def _run(args: argparse.Namespace, tracker: Run) -> int:
     machine = Machine(args.seed, {"evaluate": args.threads})
     catalog, events = read_log(args)
     contenders = _contenders(args, catalog, lambda line: console.print(line, highlight=False))
-    rounds = _rounds(args, catalog, events)
+    cases = _cases(args, events)
+    for own in cases.values():
+        for contender in contenders.values():
+            contender.check(own)
+    rounds = {name: Round(own, held_out_artifact(args, own, catalog, events)) for name, own in cases.items()}
     out = args.out or RESULTS / f"{args.events.resolve().parent.name}.json"
     result = _begin(args, catalog, events, rounds)
     ranks_file = out.with_suffix(".ranks.npz")
@@ -85,8 +89,8 @@ def _run(args: argparse.Namespace, tracker: Run) -> int:
     def save() -> None:
         result["runs"] = [*earlier, machine.conditions()]
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(out, result)
         save_ranks(ranks_file, ranks)
+        write_json(out, result)  # last, as it says of what both are: a process killed between them ranks again
         out.with_suffix(".md").write_text(report.markdown(result), encoding="utf-8")
 
     evaluate(rounds, contenders, len(catalog), result, ranks, save, console)
@@ -122,10 +126,9 @@ def _names(listed: str) -> list[str]:
     return [name.strip() for name in listed.split(",") if name.strip()]
 
 
-def _rounds(args: argparse.Namespace, catalog: Catalog, events: Events) -> dict[str, Round]:
+def _cases(args: argparse.Namespace, events: Events) -> dict[str, Cases]:
     protocols = PROTOCOLS if args.protocol == "both" else (args.protocol,)
-    cases = {name: make_cases(events, args.users, args.seed, name) for name in protocols}
-    return {protocol: Round(own, held_out_artifact(args, own, catalog, events)) for protocol, own in cases.items()}
+    return {name: make_cases(events, args.users, args.seed, name) for name in protocols}
 
 
 def _begin(args: argparse.Namespace, catalog: Catalog, events: Events, rounds: dict[str, Round]) -> Result:

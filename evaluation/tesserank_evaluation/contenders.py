@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tesserank.artifact.layout import Layout
@@ -32,18 +32,36 @@ class Outcome:
 
 
 class Contender(Protocol):
-    """Ranks the cases of one protocol. ``advance`` is told how many users are done."""
+    """Ranks the cases of one protocol. ``check`` and ``identity`` are cheap."""
 
-    def rank(self, cases: Cases, artifact: HeldOutArtifact, advance: Advance) -> Outcome: ...
+    def check(self, cases: Cases) -> None:
+        """Raise TesserankError if it cannot take part; asked of all, before anything is exported or ranked."""
+        return
+
+    def identity(self, cases: Cases) -> Mapping[str, Any]:
+        """What decides its ranks beside users, log, artefact and seed, in words of JSON.
+
+        Figures of one identity are not those of another: ``--resume`` keeps them only where it is the same.
+        """
+        return {}
+
+    def rank(self, cases: Cases, artifact: HeldOutArtifact, advance: Advance) -> Outcome:
+        """Ranks of the cases' targets. ``advance`` is told how many users are done."""
+        ...
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """Fitted on what the protocol keeps of the log, and forgotten when it has ranked."""
+class Baseline(Contender):
+    """Fitted on what the protocol keeps of the log, and forgotten when it has ranked. ``asked``: options of the fit."""
 
     fit: Fit
     catalog: Catalog
     seed: int
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+    def identity(self, cases: Cases) -> Mapping[str, Any]:
+        """See ``Contender``."""
+        return self.asked
 
     def rank(self, cases: Cases, artifact: HeldOutArtifact, advance: Advance) -> Outcome:
         """See ``Contender``."""
@@ -55,7 +73,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class InProcess:
+class InProcess(Contender):
     """The request path without a server, searching exhaustively."""
 
     catalog: Catalog
@@ -81,7 +99,7 @@ class InProcess:
 
 
 @dataclass(frozen=True)
-class Served:
+class Served(Contender):
     """A running server, checked to serve the artefact."""
 
     catalog: Catalog

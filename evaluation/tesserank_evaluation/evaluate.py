@@ -39,16 +39,24 @@ def evaluate(
     save: Callable[[], None],
     console: Console,
 ) -> None:
-    """Fill ``result["protocols"]`` and ``ranks``; what both hold already is kept. Calls ``save`` after every step."""
+    """Fill ``result["protocols"]`` and ``ranks``. Calls ``save`` after every step.
+
+    What both hold already is kept, if its contender has the same identity still.
+    """
     for protocol, own in rounds.items():
         found = result["protocols"].setdefault(protocol, described(own.cases, n_items))
         for name, contender in contenders.items():
+            identity = dict(contender.identity(own.cases))
             if name in found["recommenders"] and (protocol, name) in ranks:
-                console.print(f"  {protocol}, {name}: kept from before", highlight=False)
-                continue
+                before = found["recommenders"][name].get("identity", {})  # older files have none
+                if before == identity:
+                    console.print(f"  {protocol}, {name}: kept from before", highlight=False)
+                    continue
+                why = f"its figures are of {_said(before)}, now it is of {_said(identity)}"
+                console.print(f"  {protocol}, {name}: ranked anew, as {why}", highlight=False)
             outcome = _rank(f"{protocol}, {name}", contender, own, console)
             ranks[protocol, name] = np.stack([outcome.ranked.better, outcome.ranked.tied])
-            found["recommenders"][name] = entry = figures(outcome, own.cases, n_items)
+            found["recommenders"][name] = entry = figures(outcome, own.cases, n_items) | {"identity": identity}
             ndcg, seconds = entry["metrics"]["ndcg@10"], entry["seconds"]
             took = f"{seconds['fit']:.1f} s to fit, {seconds['rank']:.1f} s to rank"
             console.print(f"  {protocol}, {name}: NDCG@10 {ndcg['mean']:.4f}; {took}", highlight=False)
@@ -97,6 +105,10 @@ def figures(outcome: Outcome, cases: Cases, n_items: int) -> Result:
         "seconds": {"fit": round(outcome.fit_seconds, 2), "rank": round(outcome.ranked.seconds, 2)},
         "settings": dict(outcome.settings),
     }
+
+
+def _said(identity: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in sorted(identity.items())) or "what they do not say"
 
 
 def _rank(title: str, contender: Contender, own: Round, console: Console) -> Outcome:

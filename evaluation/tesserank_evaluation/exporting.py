@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tesserank.artifact.manifest import load_manifest
 from tesserank.artifact.store import current_artifact
 from tesserank.errors import ArtifactError
 from tesserank.paths import ARTIFACTS, BUILD
-from tesserank_evaluation.artifact import HeldOutArtifact, open_held_out
+from tesserank_evaluation.artifact import HeldOutArtifact, Model, open_held_out
 from tesserank_evaluation.split import Cases, sound_digests
 from tesserank_export.catalog import Catalog
 from tesserank_export.cli import add_build_arguments
@@ -43,6 +44,19 @@ def held_out_artifact(args: argparse.Namespace, cases: Cases, catalog: Catalog, 
     root = args.artifact or export_held_out(args, cases.protocol)
     remedy = f"export one with {export_command(args, cases.protocol)}"
     return open_held_out(root, catalog, sound_digests(events, args.seed, cases.protocol), remedy)
+
+
+def model_of(args: argparse.Namespace) -> Model:
+    """The checkpoint of what ``held_out_artifact`` returns, known before it exports anything.
+
+    Raises ArtifactError for an --artifact that cannot be read, ConfigError for a --model that there is not.
+    """
+    if args.artifact:
+        return Model.of(load_manifest(args.artifact, ()))
+    from tesserank_export.checkpoint import resolve_checkpoint  # torch loads slowly
+
+    checkpoint = resolve_checkpoint(args.model)
+    return Model(checkpoint.name, checkpoint.digest)
 
 
 def export_held_out(args: argparse.Namespace, protocol: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from tesserank.artifact.store import current_artifact
 from tesserank.cli import main as tesserank
 from tesserank.encoding.engines import EngineSettings, open_pair_engine
 from tesserank_bench.finetune.__main__ import main
 from tesserank_bench.finetune.network import CrossEncoder
 from tesserank_evaluation.reranking.finetuned import PRECISION
 from tesserank_export.checkpoint import resolve_checkpoint
-from tests.export.tiny import write_inputs
+from tests.export.tiny import save_bert, write_inputs
 
 SMALL = ("--dim", "16", "--collaborative-dim", "8", "--threads", "1")
 
@@ -31,6 +33,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(root)
         assert finetune("--minutes", "0.02") == 0
     return root
+
+
+@pytest.fixture
+def own(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to change."""
+    own = Path(shutil.copytree(root, tmp_path / "own", symlinks=True))
+    monkeypatch.chdir(own)
+    return own
 
 
 def data(*more: str) -> list[str]:
@@ -128,22 +138,92 @@ def test_what_cannot_be_asked_is_said_with_its_remedy(
 ) -> None:
     monkeypatch.chdir(root)
     assert evaluate(*flags) == 2
+    assert message in error(capfd)
+
+
+def exported(root: Path) -> tuple[str, str]:
+    """Flags that spare an export."""
+    return "--artifact", str(current_artifact(root / "artifacts" / "evaluation-plain"))
+
+
+def error(capfd: pytest.CaptureFixture[str]) -> str:
     [line] = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert message in line
+    return line
 
 
-def test_one_of_another_log_is_refused(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_one_of_another_log_is_refused(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    meta = folder(own) / "finetuned.json"
+    known = json.loads(meta.read_text(encoding="utf-8"))
+    meta.write_text(json.dumps(known | {"train_sha256": "0" * 64}), encoding="utf-8")
+    assert evaluate("--with", "cross-encoder", "--users", "5") == 2
+    assert "was fine-tuned on another log or catalogue (train_sha256 000000000000, not" in error(capfd)
+
+
+def test_one_of_another_checkpoint_is_refused_until_one_of_this_is_tuned(
+    own: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(root)
-    meta = folder(root) / "finetuned.json"
-    known = meta.read_text(encoding="utf-8")
-    meta.write_text(json.dumps(json.loads(known) | {"train_sha256": "0" * 64}), encoding="utf-8")
-    try:
-        assert evaluate("--with", "cross-encoder", "--users", "5") == 2
-    finally:
-        meta.write_text(known, encoding="utf-8")
-    assert "was fine-tuned on another log or catalogue (train_sha256 000000000000, not" in capfd.readouterr().err
+    save_bert(own / "other", num_hidden_layers=1)
+    assert finetune("--model", "other", "--minutes", "0.01") == 0
+    assert "goes on after" not in capfd.readouterr().err, "with steps of another checkpoint"
+    assert evaluate("--with", "cross-encoder", "--users", "5") == 2
+    digests = [resolve_checkpoint(str(own / name)).digest[:12] for name in ("other", "bert")]
+    said = error(capfd)
+    assert "was fine-tuned from another checkpoint (other {}, not bert {}): ".format(*digests) in said
+    assert re.search(r"fine-tune one with python -m tesserank_bench\.finetune .*--model bert ", said)
+
+    assert finetune("--minutes", "0.02") == 0
+    assert "goes on after" in capfd.readouterr().err
+    # An artefact that is named brings its checkpoint, whatever --model would have exported.
+    assert evaluate("--with", "cross-encoder", "--users", "5", *exported(own), "--model", "other") == 0
+
+
+def test_one_that_does_not_say_its_checkpoint_is_refused(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    meta = folder(own) / "finetuned.json"
+    known = json.loads(meta.read_text(encoding="utf-8"))
+    digest = known.pop("model_digest")
+    meta.write_text(json.dumps(known), encoding="utf-8")
+    assert evaluate("--with", "cross-encoder", "--users", "5") == 2
+    said = error(capfd)
+    assert f"finetuned.json has no model_digest, which must be {digest[:12]} (of bert): fine-tune one with " in said
+    assert finetune("--minutes", "0.02", *exported(own)) == 0
+    assert json.loads(meta.read_text(encoding="utf-8"))["model_digest"] == digest
+
+
+def test_an_artefact_of_another_checkpoint_is_not_learned_beside(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    save_bert(own / "other", num_hidden_layers=1)
+    assert finetune(*exported(own), "--model", "other", "--minutes", "0.02") == 2
+    assert re.search(r"was exported from bert \w{12}, not from other \w{12}: name its own .* --model", error(capfd))
+
+
+def test_what_is_missing_is_said_before_anything_is_exported_or_ranked(
+    own: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate("--with", "cross-encoder", "--users", "5", "--protocol", "both") == 2
+    said = capfd.readouterr().err
+    assert "has no cross-encoder fine-tuned for strict" in said
+    assert "plain, tesserank" not in said
+    assert not Path("artifacts/evaluation-strict").exists()
+
+
+def test_figures_of_one_that_was_trained_on_are_not_kept(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def resumed() -> tuple[dict[str, Any], str]:
+        flags = ("--with", "cross-encoder", "--users", "20", "--out", "figures.json", "--resume")
+        assert evaluate(*flags, *exported(own)) == 0
+        result = json.loads(Path("figures.json").read_text(encoding="utf-8"))
+        return result["protocols"]["plain"]["recommenders"]["cross-encoder"], capfd.readouterr().err
+
+    first, _ = resumed()
+    assert "plain, cross-encoder: kept from before" in resumed()[1]
+    assert finetune("--minutes", "0.02", *exported(own)) == 0
+    assert "plain, cross-encoder: kept from before" in resumed()[1], "exported again, but the same"
+    more = first["settings"]["fine_tuned"]["seconds"] + 1
+    assert finetune("--minutes", str(more / 60), *exported(own)) == 0
+    second, said = resumed()
+    assert re.findall(r"plain, (\S+): kept from before", said) == ["tesserank", "itemknn"]
+    was, now = (", ".join(f"{key} {value}" for key, value in entry["identity"].items()) for entry in (first, second))
+    assert f"plain, cross-encoder: ranked anew, as its figures are of {was}, now it is of {now}\n" in said
+    assert second["settings"]["fine_tuned"]["steps"] == second["identity"]["steps"] > first["identity"]["steps"]
+    assert "plain, cross-encoder: kept from before" in resumed()[1]
 
 
 @pytest.mark.parametrize(

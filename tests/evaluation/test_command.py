@@ -149,6 +149,35 @@ def test_sasrec_is_asked_for_and_takes_its_training_up_again(
     assert ranked["sasrec"]["metrics"] == second["recommenders"]["sasrec"]["metrics"]
 
 
+def test_sasrec_of_another_number_of_minutes_is_ranked_anew(
+    artifact: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ("--only", "popularity", "--with", "sasrec", "--trained", "trained", "--out", "result.json")
+
+    def resumed(minutes: int) -> tuple[dict[str, Any], str]:
+        flags = (*asked, "--artifact", str(artifact), "--protocol", "plain", "--resume")
+        assert main(typed(tiny, *flags, "--sasrec-minutes", str(minutes))) == 0
+        result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+        return result["protocols"]["plain"]["recommenders"], capfd.readouterr().err
+
+    assert resumed(1)[0]["sasrec"]["settings"]["budget_s"] == 60.0
+    assert re.findall(r"plain, (\S+): kept from before", resumed(1)[1]) == ["popularity", "sasrec"]
+    found, said = resumed(2)
+    assert re.findall(r"plain, (\S+): kept from before", said) == ["popularity"]
+    assert "plain, sasrec: ranked anew, as its figures are of minutes 1, now it is of minutes 2\n" in said
+    assert found["sasrec"]["settings"]["budget_s"] == 120.0
+    assert "plain, sasrec: kept from before" in resumed(2)[1]
+
+    result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    for entry in result["protocols"]["plain"]["recommenders"].values():
+        del entry["identity"]  # as older versions wrote it
+    (tmp_path / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    _, said = resumed(2)
+    assert re.findall(r"plain, (\S+): kept from before", said) == ["popularity"]
+    assert "plain, sasrec: ranked anew, as its figures are of what they do not say, now it is of minutes 2\n" in said
+
+
 def test_what_was_fitted_on_more_than_strict_allows_is_refused(
     artifact: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,12 +30,12 @@ from tesserank.files import new_directory, write_json
 from tesserank_bench.finetune.examples import Examples
 from tesserank_bench.finetune.network import CrossEncoder
 from tesserank_bench.finetune.training import Clock, FineTuner, Pairs, Recipe
-from tesserank_evaluation.artifact import HeldOutArtifact
+from tesserank_evaluation.artifact import HeldOutArtifact, Model
 from tesserank_evaluation.asked import TRAINED
 from tesserank_evaluation.conditions import Machine
 from tesserank_evaluation.exporting import add_artifact_arguments, held_out_artifact
 from tesserank_evaluation.late_interaction import opened
-from tesserank_evaluation.reranking.finetuned import PRECISION, FineTuned
+from tesserank_evaluation.reranking.finetuned import PRECISION, FineTuned, Origin
 from tesserank_evaluation.split import Cases, make_cases
 from tesserank_export import graph
 from tesserank_export.catalog import Catalog
@@ -98,7 +98,7 @@ class FineTuning:
         self._console, self._clock = console, clock
         self._machine = Machine(args.seed, {"finetune": args.threads})
         self._recipe = replace(Recipe(), pair_tokens=args.pair_tokens, negatives=args.negatives)
-        self._checkpoint = resolve_checkpoint(args.model)
+        self._checkpoint = _own_checkpoint(args.model, artifact)
         self._tuned = FineTuned.on(args.trained, cases)
 
     def run(self) -> None:
@@ -157,11 +157,9 @@ class FineTuning:
 
     def _meta(self, tuner: FineTuner) -> dict[str, Any]:
         ends = {"first": tuner.losses[:_REPORTED_STEPS], "last": tuner.losses[-_REPORTED_STEPS:]}
-        return {
+        origin = Origin(self._cases, self._catalog, self._artifact.model)
+        return origin.described() | {
             "protocol": self._cases.protocol,
-            "train_sha256": self._cases.held.digest,
-            "catalog_sha256": self._catalog.sha256,
-            "model": self._checkpoint.name,
             "negatives_of": self._artifact.manifest.artifact_id,
             "recipe": asdict(self._recipe),
             "steps": len(tuner.losses),
@@ -171,6 +169,18 @@ class FineTuning:
             "loss_of_chance": round(float(np.log(1 + self._recipe.negatives)), 4),
             "machine": self._machine.conditions(),
         }
+
+
+def _own_checkpoint(model: str | None, artifact: HeldOutArtifact) -> Checkpoint:
+    """The artefact's, whose tokenizer pairs are made with. Raises ConfigError if --model names another."""
+    checkpoint = resolve_checkpoint(model)
+    named = Model(checkpoint.name, checkpoint.digest)
+    if named.digest != artifact.model.digest:
+        raise ConfigError(
+            f"artefact {artifact.manifest.artifact_id} was exported from {artifact.model}, not from {named}: "
+            "name its own checkpoint with --model, or leave --artifact out"
+        )
+    return checkpoint
 
 
 def _saved(checkpoint: Checkpoint, network: CrossEncoder, folder: Path) -> Checkpoint:

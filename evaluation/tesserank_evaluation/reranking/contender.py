@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.serving.cross import PairScorer
-from tesserank_evaluation.artifact import HeldOutArtifact
-from tesserank_evaluation.contenders import Outcome
+from tesserank_evaluation.artifact import HeldOutArtifact, Model
+from tesserank_evaluation.contenders import Contender, Outcome
 from tesserank_evaluation.late_interaction import opened
 from tesserank_evaluation.metrics import DEPTH, gains, mean_and_error
 from tesserank_evaluation.paired import difference
 from tesserank_evaluation.ranking import NO_ITEM, Advance, Ranked, best_lists
 from tesserank_evaluation.recommender import Recommender
-from tesserank_evaluation.reranking.finetuned import FineTuned
+from tesserank_evaluation.reranking.finetuned import FineTuned, Origin
 from tesserank_evaluation.reranking.pairs import history_text
 from tesserank_evaluation.split import Cases, History
 from tesserank_export.catalog import Catalog
@@ -30,24 +30,33 @@ _QUALITY = ("ndcg@10", "recall@10", "mrr@10")
 
 
 @dataclass(frozen=True)
-class Reranked:
+class Reranked(Contender):
     """Asks users one after another, as requests come.
 
-    ``folder`` has what is fine-tuned; ``command`` is what fine-tunes for a protocol.
+    ``folder`` has what is fine-tuned; it must have begun with ``model``, the artefact's own checkpoint. ``command`` is
+    what fine-tunes for a protocol.
     """
 
     catalog: Catalog
+    model: Model
     folder: Path
     threads: int
     memory_bytes: int
     command: Callable[[str], str]
 
+    def check(self, cases: Cases) -> None:
+        """See ``Contender``. Raises ArtifactError as ``FineTuned.check``."""
+        self._checked(cases, self.model)
+
+    def identity(self, cases: Cases) -> Mapping[str, Any]:
+        """See ``Contender``."""
+        return FineTuned.on(self.folder, cases).identity()
+
     def rank(self, cases: Cases, artifact: HeldOutArtifact, advance: Advance) -> Outcome:
         """See ``Contender``. Items behind the candidates stay where late interaction has them."""
         started = time.perf_counter()
-        tuned = FineTuned.on(self.folder, cases)
-        remedy = f"fine-tune one with {self.command(cases.protocol)}"
-        scorer, meta = tuned.open(cases, self.catalog, self.threads, remedy)
+        tuned, meta = self._checked(cases, artifact.model)
+        scorer = tuned.open(self.threads)
         with opened(artifact.root, self.threads, self.memory_bytes) as retriever:
             fitted = time.perf_counter() - started
             ranking = Reranking(retriever, scorer, self.catalog.texts)
@@ -58,6 +67,11 @@ class Reranked:
         ranked = Ranked.of(ranking.parts, started)
         settings = {"artifact": artifact.manifest.artifact_id, "fitted_on": artifact.fitted_on, "fine_tuned": meta}
         return Outcome(ranked, fitted, settings | ranking.described(ranked))
+
+    def _checked(self, cases: Cases, model: Model) -> tuple[FineTuned, dict[str, Any]]:
+        tuned = FineTuned.on(self.folder, cases)
+        remedy = f"fine-tune one with {self.command(cases.protocol)}"
+        return tuned, tuned.check(Origin(cases, self.catalog, model), remedy)
 
 
 Part = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]
