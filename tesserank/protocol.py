@@ -43,6 +43,7 @@ HISTORY_WEIGHTS = Tensor("HISTORY_WEIGHTS", "FP32", (ANY,), optional=True)  # fi
 TEXT_NAMES = Tensor("TEXT_NAMES", "BYTES", (ANY,), optional=True)  # query, profile, ...; "" is the first configured
 TEXTS = Tensor("TEXTS", "BYTES", (ANY,), optional=True)  # UTF-8; "" is no segment
 TEXT_WEIGHTS = Tensor("TEXT_WEIGHTS", "FP32", (ANY,), optional=True)  # finite, >= 0
+REQUEST_TIMESTAMP = Tensor("REQUEST_TIMESTAMP", "INT64", (1,), optional=True)  # Unix seconds; absent: now
 CANDIDATE_IDS = Tensor("CANDIDATE_IDS", "BYTES", (ANY,), optional=True)  # absent: the whole catalogue
 EXCLUDE_IDS = Tensor("EXCLUDE_IDS", "BYTES", (ANY,), optional=True)
 CATEGORIES = Tensor("CATEGORIES", "BYTES", (ANY,), optional=True)  # only items of these; absent: of any or none
@@ -59,6 +60,7 @@ USER_CONTEXT = (
     TEXT_NAMES,
     TEXTS,
     TEXT_WEIGHTS,
+    REQUEST_TIMESTAMP,
 )
 # What a user wants ranked.
 RANKING_OPTIONS = (

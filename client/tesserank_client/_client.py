@@ -65,6 +65,7 @@ class Client(_Configured):
         unknown_items: UnknownItems = "skip",
         exclude_history: bool | None = None,
         categories: Sequence[str] | None = None,
+        timestamp: int | None = None,
         timeout: float | None = None,
     ) -> Recommendations:
         """The best items for one user.
@@ -81,6 +82,7 @@ class Client(_Configured):
             exclude_history: Whether items of the history are left out; None is True without ``candidates`` and
                 False with them.
             categories: Only items of these categories are recommended; None is all items.
+            timestamp: Unix seconds of the moment that is asked about; None is now. Only the space ``trend`` hears it.
             timeout: Seconds; None is the client's.
 
         Raises:
@@ -88,13 +90,15 @@ class Client(_Configured):
             TransportError: No answer: ConnectError, DeadlineExceededError or a broken connection.
             ServerError: The server cannot answer.
         """
-        request = Request(history, texts, candidates, exclude, top_k, unknown_items, exclude_history, categories)
+        request = Request(
+            history, texts, candidates, exclude, top_k, unknown_items, exclude_history, categories, timestamp
+        )
         return self._recommend([check(request)], timeout)[0]
 
     def recommend_many(self, requests: Sequence[Request], timeout: float | None = None) -> list[Recommendations]:
         """The best items for several users, in one inference; answers in the order of the requests.
 
-        Either all requests have candidates or none has, and so for categories and timestamps. Raises as
+        Either all requests have candidates or none has, and so for categories, timestamps and ``top_k``. Raises as
         ``recommend``; an error of one user is an error of all.
         """
         return self._recommend(_check_requests(requests), timeout)
@@ -162,10 +166,13 @@ class AsyncClient(_Configured):
         unknown_items: UnknownItems = "skip",
         exclude_history: bool | None = None,
         categories: Sequence[str] | None = None,
+        timestamp: int | None = None,
         timeout: float | None = None,
     ) -> Recommendations:
         """See ``Client.recommend``."""
-        request = Request(history, texts, candidates, exclude, top_k, unknown_items, exclude_history, categories)
+        request = Request(
+            history, texts, candidates, exclude, top_k, unknown_items, exclude_history, categories, timestamp
+        )
         return (await self._recommend([check(request)], timeout))[0]
 
     async def recommend_many(self, requests: Sequence[Request], timeout: float | None = None) -> list[Recommendations]:

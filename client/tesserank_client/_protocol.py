@@ -40,6 +40,7 @@ HISTORY_WEIGHTS = Tensor("HISTORY_WEIGHTS", "FP32", (ANY,), optional=True)
 TEXT_NAMES = Tensor("TEXT_NAMES", "BYTES", (ANY,), optional=True)
 TEXTS = Tensor("TEXTS", "BYTES", (ANY,), optional=True)
 TEXT_WEIGHTS = Tensor("TEXT_WEIGHTS", "FP32", (ANY,), optional=True)
+REQUEST_TIMESTAMP = Tensor("REQUEST_TIMESTAMP", "INT64", (1,), optional=True)
 CANDIDATE_IDS = Tensor("CANDIDATE_IDS", "BYTES", (ANY,), optional=True)
 EXCLUDE_IDS = Tensor("EXCLUDE_IDS", "BYTES", (ANY,), optional=True)
 CATEGORIES = Tensor("CATEGORIES", "BYTES", (ANY,), optional=True)
@@ -71,6 +72,7 @@ RECOMMEND = Interface(
         TEXT_NAMES,
         TEXTS,
         TEXT_WEIGHTS,
+        REQUEST_TIMESTAMP,
         CANDIDATE_IDS,
         EXCLUDE_IDS,
         CATEGORIES,

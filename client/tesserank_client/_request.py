@@ -58,6 +58,7 @@ class Request:
     unknown_items: UnknownItems = "skip"
     exclude_history: bool | None = None
     categories: Sequence[str] | None = None
+    timestamp: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Row:
     top_k: int | None
     reject_unknown: bool
     exclude_history: bool | None
+    timestamp: int | None
 
 
 def check(request: Request) -> Row:
@@ -103,6 +105,7 @@ def check(request: Request) -> Row:
         top_k=None if request.top_k is None else _check_integer(request.top_k, "top_k", lowest=1, highest=2**31 - 1),
         reject_unknown=request.unknown_items == "reject",
         exclude_history=request.exclude_history,
+        timestamp=None if request.timestamp is None else _check_seconds(request.timestamp, "timestamp of the request"),
     )
 
 
@@ -167,12 +170,8 @@ def _check_timestamps(events: Sequence[Event]) -> tuple[int, ...] | None:
         )
     if set(map(type, stamps)) == {int} and min(stamps) >= -(2**63) and max(stamps) < 2**63:
         return tuple(stamps)
-    what = "timestamp of the event of item {!r} (whole Unix seconds)"
     return tuple(
-        [
-            _check_integer(event.timestamp, what.format(event.item_id), lowest=-(2**63), highest=2**63 - 1)
-            for event in events
-        ]
+        [_check_seconds(event.timestamp, f"timestamp of the event of item {event.item_id!r}") for event in events]
     )
 
 
@@ -226,6 +225,10 @@ def _check_weight(weight: Any, what: str, name: str) -> float:
         return float(weight)
     except (TypeError, ValueError, OverflowError):
         raise InvalidArgumentError(f"weight {weight!r} of the {what} {name!r} is not a number") from None
+
+
+def _check_seconds(value: Any, what: str) -> int:
+    return _check_integer(value, f"{what} (whole Unix seconds)", lowest=-(2**63), highest=2**63 - 1)
 
 
 def _check_integer(value: Any, what: str, *, lowest: int, highest: int) -> int:

@@ -36,14 +36,15 @@ def encode_recommend(rows: Sequence[Row]) -> Call:
 
     Raises:
         InvalidArgumentError: The rows differ in what a tensor has for all rows or none: candidates, categories,
-            timestamps, top_k.
+            timestamps, of histories and of requests, top_k.
     """
     inputs = [
         *_history(rows),
         *_texts(rows),
         *_choices(rows, protocol.CANDIDATE_IDS, "candidates", lambda row: row.candidates),
         *_choices(rows, protocol.CATEGORIES, "categories", lambda row: row.categories),
-        *_top_k(rows),
+        *_one_each(rows, protocol.TOP_K, "top_k", lambda row: row.top_k),
+        *_one_each(rows, protocol.REQUEST_TIMESTAMP, "timestamp", lambda row: row.timestamp),
         (protocol.REJECT_UNKNOWN, _column([row.reject_unknown for row in rows], protocol.REJECT_UNKNOWN)),
     ]
     if any(row.exclude for row in rows):
@@ -110,13 +111,16 @@ def _choices(
     return [(tensor, _strings(given))]
 
 
-def _top_k(rows: Sequence[Row]) -> list[tuple[Tensor, npt.NDArray[Any]]]:
-    given = [row.top_k for row in rows if row.top_k is not None]
+def _one_each(
+    rows: Sequence[Row], tensor: Tensor, what: str, chosen: Callable[[Row], int | None]
+) -> list[tuple[Tensor, npt.NDArray[Any]]]:
+    """A number that all users have, or none of them."""
+    given = [number for number in map(chosen, rows) if number is not None]
     if not given:
         return []
     if len(given) < len(rows):
-        raise InvalidArgumentError(f"{len(given)} of {len(rows)} users have a top_k: give all of them one, or none")
-    return [(protocol.TOP_K, _column(given, protocol.TOP_K))]
+        raise InvalidArgumentError(f"{len(given)} of {len(rows)} users have a {what}: give all of them one, or none")
+    return [(tensor, _column(given, tensor))]
 
 
 def _strings(rows: Sequence[Sequence[str]]) -> npt.NDArray[np.object_]:

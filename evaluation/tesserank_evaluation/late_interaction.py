@@ -78,6 +78,7 @@ def context_of(history: History, ids: Sequence[bytes], newest: int) -> UserConte
         item_ids=[ids[row] for row in history.items[kept].tolist()],
         timestamps=history.timestamps[kept],
         kinds=history.kinds[kept],
+        timestamp=history.asked_at,
     )
 
 

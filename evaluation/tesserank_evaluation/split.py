@@ -15,11 +15,12 @@ from tesserank_export.heldout import MIN_DISTINCT_ITEMS, PROTOCOLS, STRICT, Held
 
 @dataclass(frozen=True)
 class History:
-    """What is known of one user: n distinct items at their first occurrences, oldest first."""
+    """What is known of one user: n distinct items at their first occurrences, oldest first, and when they ask."""
 
     items: NDArray[np.int32]  # [n] rows of the catalogue
     timestamps: NDArray[np.int64]  # [n] Unix seconds
     kinds: tuple[str, ...]  # [n]
+    asked_at: int | None = None  # Unix seconds, the target's; None: now
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,11 @@ def make_cases(events: Events, max_users: int | None, seed: int, protocol: str) 
             f"each of {len(events.users):,} users"
         )
     targets = np.array([places[-1] for places in held.places])
+    asked = events.timestamp[targets].tolist() if events.timestamp.any() else [None] * len(targets)
     return Cases(
         protocol=protocol,
         held=held,
-        histories=tuple(history_of(events, places[:-1]) for places in held.places),
+        histories=tuple(history_of(events, own[:-1], at) for own, at in zip(held.places, asked, strict=True)),
         same_time=events.timestamp[targets - 1] == events.timestamp[targets],  # a target is nobody's first event
     )
 
@@ -72,10 +74,10 @@ def sound_digests(events: Events, seed: int, protocol: str) -> dict[str, str]:
     return {name: hold_out_last(events, 0, seed, name).digest for name in sound if timed or name != STRICT}
 
 
-def history_of(events: Events, places: NDArray[np.int64]) -> History:
+def history_of(events: Events, places: NDArray[np.int64], asked_at: int | None = None) -> History:
     """The events at ``places`` of a log."""
     kinds = tuple(events.kinds[kind] for kind in events.kind[places].tolist())
-    return History(events.item[places], events.timestamp[places], kinds)
+    return History(events.item[places], events.timestamp[places], kinds, asked_at)
 
 
 def item_arrays(histories: Sequence[History]) -> tuple[NDArray[np.int32], ...]:

@@ -90,7 +90,8 @@ class ServedRanks:
         ids = [self._catalog.item_ids[row] for row in history.items.tolist()]
         events = zip(ids, history.timestamps.tolist(), history.kinds, strict=True)
         newest = [Event(item, timestamp, kind) for item, timestamp, kind in events][-self._longest :]
-        return Request(newest, exclude=ids[: -self._longest], top_k=min(DEPTH, len(self._catalog)))
+        top_k = min(DEPTH, len(self._catalog))
+        return Request(newest, exclude=ids[: -self._longest], top_k=top_k, timestamp=history.asked_at)
 
     def _place(self, answer: Recommendations | None, target: int, history: History) -> tuple[int, int]:
         """Items better than the target, and items tied with it."""

@@ -20,13 +20,14 @@ from tesserank.maxsim.ragged import Ragged
 from tesserank.segments.config import COLLABORATIVE_SPACE, TEXT_SPACE, LearnedConfig, SegmentsConfig
 from tesserank_export import text_space
 from tesserank_export.catalog import Catalog
-from tesserank_export.collaborative import fit_collaborative, learn
+from tesserank_export.collaborative import Learned, fit_collaborative, learn
 from tesserank_export.events import Events
 from tesserank_export.options import ExportOptions
 from tesserank_export.parity import Parity, check, compare_index
 from tesserank_export.steps import Steps, digest_of
 
-_ITEMS, _QUERIES, _CHOICE = "vectors.npy", "queries.npy", "choice.json"  # in the step of a learned space
+# In the step of a learned space.
+_ITEMS, _QUERIES, _MOMENTS, _CHOICE = "vectors.npy", "queries.npy", "moments.npy", "choice.json"
 
 TokenIds = Sequence[Sequence[int]]
 
@@ -130,8 +131,9 @@ class IndexSteps:
                 return
             space = learn(name, events, len(catalog), settings, self._options.seed)
             np.save(scratch / _ITEMS, space.items)
-            if space.queries is not None:
-                np.save(scratch / _QUERIES, space.queries)
+            for file, array in ((_QUERIES, space.queries), (_MOMENTS, space.moments)):
+                if array is not None:
+                    np.save(scratch / file, array)
 
         content = sha256_file(self._options.events) if self._options.events else None
         options = [asdict(self._options.event_fields), asdict(settings), self._options.seed, self._options.hold_out]
@@ -152,12 +154,11 @@ class IndexSteps:
 
     def _learned_space(self, name: str, step: Path) -> tuple[Space, Parity]:
         """The space of a step of ``_learned``, as stored, and how that compares with what was learned."""
-        items, queries = np.load(step / _ITEMS), None
-        if (step / _QUERIES).exists():
-            queries = np.load(step / _QUERIES)
-        space = text_space.make_learned_space(name, items, queries, self._kind(name))
+        queries, moments = (np.load(step / file) if (step / file).exists() else None for file in (_QUERIES, _MOMENTS))
+        learned = Learned(np.load(step / _ITEMS), queries, moments)
+        space = text_space.make_learned_space(name, learned, self._kind(name))
         asked = None if queries is None else text_space.one_each(queries)
-        return space, compare_index(text_space.one_each(items), space, self._options.seed, asked)
+        return space, compare_index(text_space.one_each(learned.items), space, self._options.seed, asked)
 
 
 def learned_settings(config: SegmentsConfig, name: str, dim: int) -> LearnedConfig:
@@ -175,4 +176,4 @@ def stored_kind(space: str, kind: str) -> str:
 
 
 def _digests(step: Path) -> Mapping[str, str]:
-    return {name: sha256_file(step / name) for name in (_ITEMS, _QUERIES) if (step / name).exists()}
+    return {name: sha256_file(step / name) for name in (_ITEMS, _QUERIES, _MOMENTS) if (step / name).exists()}

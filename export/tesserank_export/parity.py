@@ -123,14 +123,16 @@ def compare_index(original: Ragged, space: Space, seed: int, queries: Ragged | N
     vectors, the agreement of both.
 
     Errors are those of _INDEX_ITEMS random items; agreement is that of the top 10 of each as a segment of history,
-    itself left out, among _INDEX_CANDIDATES random items. Items of equal scores are as good as each other.
+    itself left out, or of as many random moments, among _INDEX_CANDIDATES random items. Items of equal scores are as
+    good as each other.
     """
     rng = np.random.default_rng(seed)
     known = known_rows(space.items)
     asking = known if space.queries is None else known_rows(space.queries)
     sample = np.sort(rng.permutation(asking)[:_INDEX_ITEMS])
     others = np.sort(rng.permutation(known)[:_INDEX_CANDIDATES])
-    shown = np.intersect1d(sample, known)  # the sample, unless items and segments differ
+    of_items = sample if space.moments is None else rng.permutation(known)[:_INDEX_ITEMS]
+    shown = np.intersect1d(of_items, known)  # the sample, unless items and segments differ
     a, b = original.take(shown).vectors.astype(np.float32), space.items.decode(shown).vectors
     exact = FloatVectors(original.vectors, original.offsets).in_float32()
     asked = exact if queries is None else FloatVectors(queries.vectors, queries.offsets).in_float32()
@@ -179,9 +181,10 @@ def _rankings(vectors: Vectors) -> list[NDArray[np.int64]]:
 def _index_scores(
     segments: ItemVectors, items: ItemVectors, space: Space, sample: NDArray[np.int64], others: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """MaxSim of every item of the ``sample`` as a segment with ``others`` → [sample, others], itself left out."""
-    scores = unit_scores(*as_units(segments, space.weights, sample), items, others)
-    scores[others[:, None] == sample[None, :]] = -np.inf
+    """MaxSim of every segment of the ``sample`` with ``others`` → [sample, others], an item itself left out."""
+    scores = unit_scores(*as_units(segments, space.segment_weights, sample), items, others)
+    if space.moments is None:
+        scores[others[:, None] == sample[None, :]] = -np.inf
     return np.ascontiguousarray(scores.T)
 
 

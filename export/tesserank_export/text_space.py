@@ -16,6 +16,7 @@ from tesserank.maxsim.cpu import unit_scores
 from tesserank.maxsim.ragged import Ragged
 from tesserank.maxsim.vectors import KINDS, ItemVectors, quantise
 from tesserank_export import compact
+from tesserank_export.collaborative.learned import Learned
 
 SHARD_ITEMS = 1024
 _ROWS = EncoderRows(32)  # a call of the encoder
@@ -83,18 +84,16 @@ def text_vectors(
     return Ragged.of(vectors), np.concatenate(weights), np.concatenate(labels)
 
 
-def make_learned_space(
-    name: str, vectors: NDArray[np.float32], queries: NDArray[np.float32] | None, kind: str
-) -> Space:
-    """The space of one float vector [n, d] an item, and its ``queries`` [n, d] as a segment; quantised, and its scale.
+def make_learned_space(name: str, learned: Learned, kind: str) -> Space:
+    """The space of one vector an item, quantised, and its scale.
 
-    ``queries`` None: the same as the item's. ``kind``, one of ``maxsim.vectors.KINDS``, is the items': no kernel goes
-    through queries, so they are float16, which keeps the direction of short ones too.
+    ``kind``, one of ``maxsim.vectors.KINDS``, is the items': no kernel goes through queries, so they are float16, which
+    keeps the direction of short ones too.
     """
-    weights = np.ones(len(vectors), dtype=np.float32)
-    items = quantise(kind, one_each(vectors))
-    asked = None if queries is None else quantise("float16", one_each(queries))
-    return Space(name, items, weights, space_scale(items, weights, queries=asked), asked)
+    weights = np.ones(len(learned.items), dtype=np.float32)
+    items = quantise(kind, one_each(learned.items))
+    asked = None if learned.queries is None else quantise("float16", one_each(learned.queries))
+    return Space(name, items, weights, space_scale(items, weights, queries=asked), asked, learned.moments)
 
 
 def one_each(vectors: NDArray[np.float32]) -> Ragged:
@@ -128,17 +127,20 @@ def space_scale(
     candidates: int = 512,
     queries: ItemVectors | None = None,
 ) -> float:
-    """1 / standard deviation of the score of random items as segments (``queries``) with random other items.
+    """1 / standard deviation of the score of random segments with random other items.
+
+    Segments are items or, where these have vectors of their own as segments, and of moments, one of ``queries`` each.
 
     Scores of different spaces are comparable once each is divided by its own spread. 1.0 for a space without any.
     """
     rng = np.random.default_rng(seed)
-    known, asking = known_rows(items), known_rows(items if queries is None else queries)
+    asks, own = (items, weights) if queries is None else (queries, np.ones(len(queries), dtype=np.float32))
+    known, asking = known_rows(items), known_rows(asks)
     if min(len(known), len(asking)) < 2:
         return 1.0
     asked = rng.choice(asking, min(segments, len(asking)), replace=False)
     others = rng.choice(known, min(candidates, len(known)), replace=False)
-    scores = unit_scores(*as_units(items if queries is None else queries, weights, asked), items, others)
+    scores = unit_scores(*as_units(asks, own, asked), items, others)
     spread = float(scores[others[:, None] != asked[None, :]].std())
     return 1.0 / spread if spread > 0 else 1.0
 

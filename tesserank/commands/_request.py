@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,13 +17,17 @@ IDS = "comma-separated, or @file, one a line"
 
 @dataclass(frozen=True)
 class AskedUser:
-    """A history, oldest first, and texts by name ("": the first of the segments file). Lists are equally long."""
+    """A history, oldest first, and texts by name ("": the first of the segments file). Lists are equally long.
+
+    ``timestamp``: Unix seconds of asking; None: now.
+    """
 
     item_ids: Sequence[str] = ()
     timestamps: Sequence[int] | None = None
     kinds: Sequence[str] | None = None
     weights: Sequence[float] | None = None
     texts: Sequence[tuple[str, str]] = ()
+    timestamp: int | None = None
 
 
 def add_user_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +38,8 @@ def add_user_arguments(parser: argparse.ArgumentParser) -> None:
         "--user",
         metavar="FILE",
         type=Path,
-        help="JSON with item_ids and, as they are known, timestamps, kinds, weights (equally long) and texts (by name)",
+        help="JSON with item_ids and, as they are known, timestamps, kinds, weights (equally long), texts (by name), "
+        "and timestamp (of asking)",
     )
     parser.add_argument(
         "--text", metavar="TEXT", help="the first text segment of the segments file: what the user searches for, say"
@@ -54,7 +59,7 @@ def asked_user(args: argparse.Namespace) -> AskedUser:
     user = read_user(args.user) if args.user else AskedUser(args.history)
     texts = [] if args.text is None else [("", args.text)]
     texts += [(name, text) for name, text in args.named_text]
-    return AskedUser(user.item_ids, user.timestamps, user.kinds, user.weights, [*texts, *user.texts])
+    return replace(user, texts=[*texts, *user.texts])
 
 
 def read_user(path: Path) -> AskedUser:
@@ -72,12 +77,16 @@ def read_user(path: Path) -> AskedUser:
     texts = table.get("texts", {})
     if not isinstance(texts, Mapping) or not all(isinstance(text, str) for text in texts.values()):
         raise ConfigError(f"--user {path}: texts must be an object of strings by name, not {texts!r}")
+    timestamp = table.get("timestamp")
+    if timestamp is not None and type(timestamp) is not int:
+        raise ConfigError(f"--user {path}: timestamp must be an int, whole Unix seconds, not {timestamp!r}")
     return AskedUser(
         item_ids,
         _list(path, table, "timestamps", int, len(item_ids)),
         _list(path, table, "kinds", str, len(item_ids)),
         _list(path, table, "weights", int | float, len(item_ids)),
         list(texts.items()),
+        timestamp,
     )
 
 

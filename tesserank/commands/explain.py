@@ -79,6 +79,7 @@ def _context(user: AskedUser) -> UserContext:
         # As they travel to a server.
         weights=None if user.weights is None else np.array(user.weights, dtype=np.float32),
         texts=[Text(name, text) for name, text in user.texts],
+        timestamp=user.timestamp,
     )
 
 

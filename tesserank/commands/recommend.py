@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
                 top_k=args.top_k,
                 unknown_items="reject" if args.reject_unknown else "skip",
                 exclude_history=False if args.include_history else None,
+                timestamp=user.timestamp,
             )
     except tesserank_client.RequestRejectedError as error:
         return _fail(str(error), EXIT_REQUEST)

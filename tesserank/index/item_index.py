@@ -24,6 +24,9 @@ class Space:
     the text space. ``scale``: 1 / standard deviation of the segment score of random (segment, item) pairs, by which the
     scores of different spaces become comparable. ``queries``: an item's vectors when it is a segment, as many as of
     ``items``; None where they are the same.
+
+    ``moments`` int64 [D], increasing: in a space that does not speak of the history but of when it is asked, the Unix
+    seconds from which each of ``queries``, then D of one vector, is the request's segment.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Space:
     weights: NDArray[np.float32]
     scale: float
     queries: ItemVectors | None = None
+    moments: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if np.any(self.items.lengths == 0):
@@ -41,8 +45,9 @@ class Space:
                 f"{len(self.weights):,} weights but {self.items.offsets[-1]:,} vectors in space {self.name!r}: "
                 "rebuild the index with make export"
             )
-
-        if self.queries is not None and (
+        if self.moments is not None:
+            self._check_moments(self.moments)
+        elif self.queries is not None and (
             self.queries.dim != self.dim or not np.array_equal(self.queries.offsets, self.items.offsets)
         ):
             raise ArtifactError(
@@ -51,9 +56,31 @@ class Space:
                 "rebuild the index with make export"
             )
 
+    def _check_moments(self, moments: NDArray[np.int64]) -> None:
+        found = 0 if self.queries is None else len(self.queries)
+        if not len(moments) or found != len(moments) or np.any(np.diff(moments) <= 0):
+            raise ArtifactError(
+                f"{len(moments):,} moments, in increasing order or not, but {found:,} vectors of moments in space "
+                f"{self.name!r}: rebuild the index with make export"
+            )
+
+    def moment(self, timestamp: int | None) -> int:
+        """The row of ``queries`` that speaks at ``timestamp``; None, and whatever comes after the last: the last."""
+        assert self.moments is not None
+        if timestamp is None:
+            return len(self.moments) - 1
+        return max(int(np.searchsorted(self.moments, timestamp, side="right")) - 1, 0)
+
     @property
     def dim(self) -> int:
         return self.items.dim
+
+    @property
+    def segment_weights(self) -> NDArray[np.float32]:
+        """What each vector of a segment weighs: as many as those of ``queries``, or of ``items`` where it has none."""
+        if self.moments is None:
+            return self.weights
+        return np.ones(len(self.moments), dtype=np.float32)
 
     def item_weights(self, row: int) -> NDArray[np.float32]:
         """The weights of one item's vectors, float32 [M], a view."""

@@ -21,6 +21,7 @@ from tesserank.maxsim.vectors import CLASSES, ItemVectors, from_arrays
 META = "index.json"  # in an index's directory
 _WEIGHTS = "weights"
 _QUERIES = "queries"  # a folder of a space whose items have other vectors when they are segments
+_MOMENTS = "moments"  # in it, where they are not items' but moments'
 _BY_TOKEN = ".by-token"  # after the name of an array that is stored once a token id
 FORMAT = 2  # 1 had float16 vectors only, and no word of its format
 
@@ -35,6 +36,8 @@ def save_index(index: ItemIndex, directory: Path) -> None:
         _save(directory / space.name, _by_token(stored, index, space), space.items.offsets)
         if space.queries is not None:
             _save(directory / space.name / _QUERIES, space.queries.arrays(), space.queries.offsets)
+        if space.moments is not None:
+            np.save(directory / space.name / _QUERIES / f"{_MOMENTS}.npy", space.moments)
     if index.categories is not None:
         np.save(directory / "categories.npy", index.categories.codes)
     meta = {
@@ -123,13 +126,15 @@ def _load_space(directory: Path, meta: Any, tokens: Ragged, vocabulary: int) -> 
     except (ValueError, TypeError, IndexError) as error:
         raise _corrupt(directory, error) from error
     queries = _load_queries(directory / _QUERIES, meta[_QUERIES]) if _QUERIES in meta else None
-    return Space(directory.name, items, weights, meta["scale"], queries)
+    moments = _load(directory / _QUERIES / f"{_MOMENTS}.npy") if meta.get(_MOMENTS) else None
+    return Space(directory.name, items, weights, meta["scale"], queries, moments)
 
 
 def _described_queries(space: Space) -> dict[str, Any]:
     if space.queries is None:
         return {}
-    return {_QUERIES: {"vectors": space.queries.kind, "arrays": sorted(space.queries.arrays())}}
+    described: dict[str, Any] = {_QUERIES: {"vectors": space.queries.kind, "arrays": sorted(space.queries.arrays())}}
+    return described if space.moments is None else {**described, _MOMENTS: len(space.moments)}
 
 
 def _load_queries(directory: Path, meta: Any) -> ItemVectors:

@@ -28,7 +28,7 @@ COLLABORATIVE_SPACE = "collaborative"
 # Spaces that the export learns from events; what each is: export/tesserank_export/collaborative.
 LEARNED_SPACES = (
     COLLABORATIVE_SPACE,
-    *("factorisation", "cooccurrence", "item2vec", "ease", "transitions", "popularity"),
+    *("factorisation", "cooccurrence", "item2vec", "ease", "transitions", "popularity", "trend"),
 )
 CUTS = ("item", "session", "content")
 METHODS = ("sum", "softmax")
@@ -151,7 +151,7 @@ class LearnedConfig:
 
     dim: int = 0  # 0: the export's --collaborative-dim
     penalty: float = 100.0  # of ease and transitions: the ridge of the regression
-    half_life_s: int = 0  # of popularity: an event so many seconds older counts half; 0: all count alike
+    half_life_s: int = 0  # of popularity and trend: an event so many seconds older counts half; 0: as each says
 
     def check(self) -> None:
         _at_least(0, dim=self.dim, half_life_s=self.half_life_s)

@@ -19,8 +19,8 @@ from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.index import ItemIndex, load_index
 from tesserank.limits import Limits
 from tesserank.segments.config import SegmentsConfig
-from tesserank.serving.lookup import ItemLookup, TokenRows
-from tesserank.serving.plan import Encoded, LookedUp, SegmentPlanner, Source, UserPlan
+from tesserank.serving.lookup import Lookup, TokenRows
+from tesserank.serving.plan import Encoded, LookedUp, Moment, SegmentPlanner, Source, UserPlan
 from tesserank.serving.request import UserContext
 from tesserank.serving.segments import SegmentBatch, SpaceTokens, UserSegments
 
@@ -92,7 +92,7 @@ class SegmentEmbedder:
         self._cache = cache
         self._encode = encode
         self._rows = rows
-        self._lookups = {name: ItemLookup(index.spaces[name]) for name in config.history.spaces}
+        self._lookups = {name: Lookup(index.spaces[name]) for name in config.history.spaces}
         self._planner = SegmentPlanner(index, config, template, tokenize, self._lookups)
 
     @classmethod
@@ -190,6 +190,8 @@ class SegmentEmbedder:
         by_item = self.config.aggregation.group_by_item
         if isinstance(source, LookedUp):
             return self._lookups[space].tokens(source.rows, source.counts, by_item)
+        if isinstance(source, Moment):
+            return self._lookups[space].tokens(np.array([source.row]), np.array([1]), by_item)
         composed = source.composed
         units = np.bincount(composed.groups) if by_item else np.array([len(composed.groups)])
         return TokenRows(vectors[source.key], self.index.idf[composed.kept_ids], units, np.array([len(units)]))

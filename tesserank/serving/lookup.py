@@ -1,4 +1,4 @@
-"""Items of the index as segments: their token vectors, all of a user at once."""
+"""What lies in the index as a segment, items and moments: token vectors, all of a user at once."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class TokenRows:
     segment_units: NDArray[np.int64]  # [s] units of each segment
 
 
-class ItemLookup:
-    """A space's vectors of items that are segments. ``knows`` [N]: whether the space knows anything of an item."""
+class Lookup:
+    """A space's vectors of items, or of moments, that are segments. ``knows`` [N]: whether it knows anything of one."""
 
     def __init__(self, space: Space) -> None:
         self._items = space.items if space.queries is None else space.queries
-        self._weights = space.weights.astype(np.float32)  # numpy converts float16 slowly
+        self._weights = space.segment_weights.astype(np.float32)  # numpy converts float16 slowly
         self._lengths = self._items.lengths
         # What a space knows nothing of has one vector, of zeros.
         knows = self._lengths > 1
@@ -36,7 +36,7 @@ class ItemLookup:
         self.knows: list[bool] = knows.tolist()
 
     def tokens(self, rows: NDArray[np.int64], counts: NDArray[np.int64], group_by_item: bool) -> TokenRows:
-        """The vectors of the items of ``rows``, ``counts`` [s] of them in each segment.
+        """The vectors of the items, or moments, of ``rows``, ``counts`` [s] of them in each segment.
 
         A unit is an item, or a whole segment if not ``group_by_item``.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
@@ -16,7 +17,7 @@ from tesserank.errors import EmptyRequestError, InvalidArgumentError, LimitExcee
 from tesserank.index import ItemIndex
 from tesserank.segments.config import TEXT_SPACE, SegmentsConfig
 from tesserank.segments.cut import Block, HistoryCutter
-from tesserank.serving.lookup import ItemLookup
+from tesserank.serving.lookup import Lookup
 from tesserank.serving.request import UserContext, check_context, describe_ids
 
 
@@ -42,7 +43,21 @@ class Encoded:
         return 1
 
 
-Source: TypeAlias = "LookedUp | Encoded"
+@dataclass(frozen=True)
+class Moment:
+    """A segment that says when it is asked: ``row`` of its space's moments, ``since`` in Unix seconds."""
+
+    row: int
+    since: int
+
+    def __len__(self) -> int:
+        return 1
+
+    def __str__(self) -> str:
+        return datetime.fromtimestamp(self.since, timezone.utc).isoformat(timespec="minutes")
+
+
+Source: TypeAlias = "LookedUp | Moment | Encoded"
 
 
 @dataclass
@@ -105,7 +120,7 @@ class SegmentPlanner:
         config: SegmentsConfig,
         template: Template,
         tokenize: Callable[[str], list[int]],
-        lookups: dict[str, ItemLookup],
+        lookups: dict[str, Lookup],
     ) -> None:
         self._index = index
         self._config = config
@@ -157,7 +172,9 @@ class SegmentPlanner:
                 blocks = self._cutter.newest(rows, timestamps, window.max_events)
                 items = [rows[start:end].tolist() for start, end in blocks]
                 cut[window] = _aged_segments(items, self._block_weights(context, blocks, known), window.recency)
-            if space == TEXT_SPACE and self._config.history.cut != "item":
+            if self._index.spaces[space].moments is not None:
+                self._add_moment(context.timestamp, cut[window], space, user)
+            elif space == TEXT_SPACE and self._config.history.cut != "item":
                 self._add_encoded(cut[window], user)
             else:
                 self._add_looked_up(cut[window], space, user)
@@ -171,6 +188,18 @@ class SegmentPlanner:
             return sent if context.kinds is None else sent * kinds.get(context.kinds[position], 1.0)
 
         return [sum(map(weight, known[start:end].tolist())) / (end - start) for start, end in blocks]
+
+    def _add_moment(
+        self, timestamp: int | None, segments: Sequence[_HistorySegment], space: str, user: UserPlan
+    ) -> None:
+        """One segment that weighs as much as those of the history: what it says keeps its share of a longer one's."""
+        of = self._index.spaces[space]
+        assert of.moments is not None
+        moment = Moment(row := of.moment(timestamp), int(of.moments[row]))
+        weight = sum(segment.weight for segment in segments)
+        if weight > 0 and self._lookups[space].knows[row]:  # before the first event there is nothing to say
+            channel = f"history/{space}"
+            user.add(moment, space, self._channels[channel], [f"{channel}:{moment}"], [weight])
 
     def _add_looked_up(self, segments: Sequence[_HistorySegment], space: str, user: UserPlan) -> None:
         knows = self._lookups[space].knows

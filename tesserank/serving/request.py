@@ -26,7 +26,10 @@ class Text:
 
 @dataclass(frozen=True)
 class UserContext:
-    """What is known of one user: a history, oldest first, and texts. The lists of the history are equally long."""
+    """What is known of one user: a history, oldest first, and texts. The lists of the history are equally long.
+
+    ``timestamp``: Unix seconds of asking; None: now.
+    """
 
     item_ids: Sequence[bytes] = ()
     timestamps: Sequence[int] | NDArray[np.int64] | None = None
@@ -34,6 +37,7 @@ class UserContext:
     weights: Sequence[float] | NDArray[np.float32] | None = None
     texts: Sequence[Text] = ()
     reject_unknown: bool = False
+    timestamp: int | None = None
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def _user_context(arrays: Arrays, row: int) -> UserContext:
         weights=_row(arrays, protocol.HISTORY_WEIGHTS, row, len(item_ids)),
         texts=_texts(arrays, row),
         reject_unknown=bool(_scalar(arrays, protocol.REJECT_UNKNOWN, row)),
+        timestamp=_scalar(arrays, protocol.REQUEST_TIMESTAMP, row),
     )
 
 

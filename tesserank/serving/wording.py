@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tesserank.index import ItemIndex
 from tesserank.segments.config import TEXT_SPACE
-from tesserank.serving.plan import LookedUp, Source, UserPlan
+from tesserank.serving.plan import LookedUp, Moment, Source, UserPlan
 
 _BETWEEN_ITEMS = " | "
 
@@ -55,6 +55,8 @@ class Wording:
         return texts
 
     def _texts(self, source: Source) -> list[str]:
+        if isinstance(source, Moment):
+            return [str(source)]
         if not isinstance(source, LookedUp):
             parts = np.split(source.composed.kept_ids, np.flatnonzero(np.diff(source.composed.groups)) + 1)
             return [_BETWEEN_ITEMS.join(self._vocabulary.text(part.tolist()) for part in parts)]
@@ -68,6 +70,8 @@ class Wording:
         for _, source in plan.spaces[space]:
             if isinstance(source, LookedUp):
                 words += [word for row in source.rows.tolist() for word in self.item_tokens(row, space)]
+            elif isinstance(source, Moment):
+                words.append(str(source))
             else:
                 words += [self._vocabulary.token(token_id) for token_id in source.composed.kept_ids.tolist()]
         return words if heard is None else [word for word, kept in zip(words, heard, strict=True) if kept]

@@ -143,10 +143,11 @@ def test_a_user_in_a_file_is_sent_whole(tmp_path: Path, capsys: pytest.CaptureFi
     path.write_text(
         json.dumps(
             {"item_ids": ["a", "b"], "timestamps": [5, 6], "kinds": ["view", "buy"], "texts": {"q": "tea"}, "age": 7}
+            | {"timestamp": 8}
         )
     )
     user = asked_user(parse("--user", str(path), "--text", "cup"))
-    assert user == AskedUser(["a", "b"], [5, 6], ["view", "buy"], None, [("", "cup"), ("q", "tea")])
+    assert user == AskedUser(["a", "b"], [5, 6], ["view", "buy"], None, [("", "cup"), ("q", "tea")], 8)
     assert "not used: age; used are item_ids, timestamps" in capsys.readouterr().err
     assert recommend._events(user) == [Event("a", 5, "view"), Event("b", 6, "buy")]
 
@@ -161,6 +162,7 @@ def test_a_user_in_a_file_is_sent_whole(tmp_path: Path, capsys: pytest.CaptureFi
         ('{"item_ids": ["a"], "timestamps": [1.5]}', r"timestamps must be a list of int, not \[1.5\]"),
         ('{"item_ids": ["a"], "weights": [true]}', "weights must be a list of int or float"),
         ('{"item_ids": ["a"], "kinds": []}', "0 kinds but 1 item_ids"),
+        ('{"timestamp": "8"}', "timestamp must be an int, whole Unix seconds, not '8'"),
         ('{"texts": ["tea"]}', "texts must be an object of strings by name"),
     ],
 )

@@ -49,6 +49,7 @@ def rows(draw: st.DrawFn) -> list[Row]:
         top_k=st.integers(1, 2**31 - 1),
         reject_unknown=st.booleans(),
         exclude_history=st.booleans(),
+        timestamp=st.integers(-(2**63), 2**63 - 1) if draw(st.booleans()) else st.none(),
     )
     return draw(st.lists(row, min_size=1, max_size=4))
 
@@ -191,6 +192,13 @@ def test_users_with_and_without_timestamps_are_not_sent_together() -> None:
         encode_recommend([check(Request(["a"])), check(Request([Event("a", timestamp=1)]))])
 
 
+def test_requests_with_and_without_a_time_are_not_sent_together() -> None:
+    with pytest.raises(InvalidArgumentError, match="1 of 2 users have a timestamp: give all of them one, or none"):
+        encode_recommend([check(Request(["a"])), check(Request(["a"], timestamp=1))])
+    with pytest.raises(InvalidArgumentError, match=r"timestamp of the request \(whole Unix seconds\) is 1.5"):
+        check(Request(["a"], timestamp=1.5))  # type: ignore[arg-type]
+
+
 def test_a_user_without_history_goes_beside_one_with_timestamps() -> None:
     call = encode_recommend([check(Request([Event("a", timestamp=1)])), check(Request(texts={"query": "b"}))])
     assert _array(call, "HISTORY_ITEM_IDS").tolist() == [[b"a"], [b""]]
@@ -225,6 +233,7 @@ def _rows_of(call: Call, users: int) -> list[Row]:
             top_k=tensors["TOP_K"][user][0],
             reject_unknown=tensors["REJECT_UNKNOWN"][user][0],
             exclude_history=tensors["EXCLUDE_HISTORY"][user][0],
+            timestamp=tensors["REQUEST_TIMESTAMP"][user][0] if "REQUEST_TIMESTAMP" in tensors else None,
         )
 
     return [row(user) for user in range(users)]

@@ -20,6 +20,7 @@ from tests.core.users import assert_same
 from tests.core.world import (
     ITEMS,
     LAST,
+    MOMENTS,
     TEMPLATE,
     TEXTLESS,
     UNSEEN,
@@ -312,3 +313,28 @@ def test_a_space_may_see_more_of_a_history_than_others() -> None:
             *(f"history/transitions:{item}" for item in met[-4:]),
         ]
     )
+
+
+# When it is asked
+
+
+TREND = "[history.spaces]\ntrend = { weight = 1.0, method = 'sum', recency = 0.5, max_events = 3 }\n"
+
+
+def test_a_moment_is_one_segment_that_weighs_what_the_history_does() -> None:
+    embedder = make_embedder(make_config(more=TREND), CountingEncoder())
+    queries = make_index().spaces["trend"].queries
+    assert queries is not None
+    for at, row in ((MOMENTS[1], 1), (MOMENTS[2] - 1, 1), (MOMENTS[2], 2), (None, 2)):
+        embedded = embedder.embed([history("i1", "i3", "i4", "i5", kinds=["", "", "like", ""], timestamp=at)])
+        [user] = embedded.segments
+        assert labels(embedded) == [f"history/trend:1970-01-01T00:0{MOMENTS[row] // 60}+00:00"]
+        np.testing.assert_array_equal(user.spaces["trend"].tokens, queries.decode().vectors[[row]])
+        assert user.weights.tolist() == [0.5**2 + 0.5 * 2 + 1]  # the newest three, the second a like
+
+
+def test_a_history_at_a_time_of_which_nothing_is_known_is_no_segment() -> None:
+    embedder = make_embedder(make_config(more=TREND), CountingEncoder())
+    for user in (history("i1", timestamp=MOMENTS[0]), history("i1", kinds=["ignore"]), UserContext([b"none"])):
+        with pytest.raises(EmptyRequestError, match="give no segment"):
+            embedder.embed([user])

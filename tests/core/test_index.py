@@ -44,6 +44,7 @@ def test_an_index_comes_back_from_disk_as_it_was(kind: str, tmp_path: Path) -> N
             queries = after.spaces[name].queries
             assert queries is not None
             np.testing.assert_array_equal(queries.decode().vectors, space.queries.decode().vectors, strict=True)
+        np.testing.assert_array_equal(after.spaces[name].moments, space.moments)  # both may be None
     np.testing.assert_array_equal(after.tokens.vectors, before.tokens.vectors, strict=True)
     np.testing.assert_array_equal(after.tokens.offsets, before.tokens.offsets, strict=True)
     np.testing.assert_array_equal(after.idf, before.idf)
@@ -101,6 +102,19 @@ def test_vectors_for_segments_that_do_not_match_those_for_items_are_an_error() -
         replace(space, queries=narrow)
 
 
+@pytest.mark.parametrize("moments", [[100, 200], [100, 300, 200], []])
+def test_moments_that_do_not_match_their_vectors_are_an_error(moments: list[int]) -> None:
+    space = make_index().spaces["trend"]
+    with pytest.raises(ArtifactError, match=rf"{len(moments)} moments.* but 3 vectors of moments in space 'trend'"):
+        replace(space, moments=np.array(moments, dtype=np.int64))
+
+
+def test_a_time_belongs_to_the_last_moment_before_it() -> None:
+    space = make_index().spaces["trend"]
+    assert [space.moment(at) for at in (-5, 100, 199, 200, 299, 300, 10**12)] == [0, 0, 0, 1, 1, 2, 2]
+    assert space.moment(None) == 2
+
+
 def test_ids_that_do_not_match_the_rows_are_an_error() -> None:
     index = make_index()
     with pytest.raises(ArtifactError, match="11 item ids but 12 rows of vectors in space 'text' of index index-1"):
@@ -155,6 +169,11 @@ DAMAGE = {
         lambda d: rewrite(d, "spaces", {"text": {"vectors": "int8", "arrays": ["vectors"], "scale": 1.0}}),
         "text is corrupt",
     ),
+    "missing moments": (lambda d: (d / "trend" / "queries" / "moments.npy").unlink(), "moments.npy cannot be read"),
+    "fewer moments than vectors": (
+        lambda d: np.save(d / "trend" / "queries" / "moments.npy", np.arange(2)),
+        "2 moments, in increasing order or not, but 3 vectors of moments in space 'trend'",
+    ),
     "categories beyond the names": (lambda d: rewrite(d, "categories", ["toy"]), "category codes from -1 to 1, but 1"),
     "missing categories": (lambda d: (d / "categories.npy").unlink(), "categories.npy cannot be read"),
     "a description that is no JSON": (lambda d: truncate(d / "index.json"), "index.json is corrupt"),
@@ -188,7 +207,7 @@ def test_the_description_is_for_people_too(saved: Path) -> None:
 def test_an_index_without_items_has_no_rows() -> None:
     index = make_index()
     empty = {
-        name: replace(s, items=s.items.take(np.arange(0)), weights=s.weights[:0], queries=None)
+        name: replace(s, items=s.items.take(np.arange(0)), weights=s.weights[:0], queries=None, moments=None)
         for name, s in index.spaces.items()
     }
     none = ItemIndex("x", "y", (), empty, index.tokens.take(np.arange(0)), index.idf)

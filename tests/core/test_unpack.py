@@ -35,14 +35,15 @@ def test_lists_of_different_lengths_lose_their_padding() -> None:
             "TEXTS": strings([b"red", b""], [b"", "žluť".encode()], [b"x", b"y"]),
             "TEXT_WEIGHTS": np.array([[0.5, np.nan], [7, 1], [1, 2]], dtype=np.float32),
             "REJECT_UNKNOWN": np.array([[True], [False], [False]]),
+            "REQUEST_TIMESTAMP": np.array([[7], [0], [-1]]),
         }
     )
     assert [plain(user) for user in users] == [
         UserContext(
-            [b"a", b"b", b"c"], [1, 2, 3], ["view", "", "like"], [1, 0.5, 2], [Text("query", "red", 0.5)], True
+            [b"a", b"b", b"c"], [1, 2, 3], ["view", "", "like"], [1, 0.5, 2], [Text("query", "red", 0.5)], True, 7
         ),
-        UserContext([b"d"], [4], ["view"], [1], [Text("query", "žluť", 1.0)]),
-        UserContext([], [], [], [], [Text("profile", "x", 1.0), Text("query", "y", 2.0)]),
+        UserContext([b"d"], [4], ["view"], [1], [Text("query", "žluť", 1.0)], timestamp=0),
+        UserContext([], [], [], [], [Text("profile", "x", 1.0), Text("query", "y", 2.0)], timestamp=-1),
     ]
 
 

@@ -27,6 +27,7 @@ ENCODER_ID = "encoder-1"
 TEXTLESS = "i10"  # an item without text: no tokens, one zero vector
 LAST = "i2"  # an item that nothing follows: as a segment it has a zero vector in the space transitions
 UNSEEN = "i11"  # an item without events: one zero vector in the collaborative space
+MOMENTS = (100, 200, 300)  # of the space trend: nothing is known at the first
 UP_TO_4 = EncoderRows(4)
 ITEMS = tuple(f"i{row}" for row in range(12))
 
@@ -61,9 +62,9 @@ def tokenize(text: str) -> list[int]:
 
 @cache
 def make_index(seed: int = 0, kind: str = "float16") -> ItemIndex:
-    """Twelve items in three spaces; text vectors are the encoder's own, stored as ``kind``; every third is a toy.
+    """Twelve items in four spaces; text vectors are the encoder's own, stored as ``kind``; every third is a toy.
 
-    In the space transitions items have other vectors as segments.
+    In the space transitions items have other vectors as segments; in the space trend, moments are segments.
     """
     rng = np.random.default_rng(seed)
     tokens = [[] if item == TEXTLESS else rng.integers(4, VOCABULARY, rng.integers(1, 6)).tolist() for item in ITEMS]
@@ -78,6 +79,9 @@ def make_index(seed: int = 0, kind: str = "float16") -> ItemIndex:
     collaborative[ITEMS.index(UNSEEN)] = 0
     following, followed = (unit_rows(rng.standard_normal((len(ITEMS), 1, COLLABORATIVE_DIM))) for _ in range(2))
     followed[ITEMS.index(LAST)] = 0
+    trending = unit_rows(rng.standard_normal((len(ITEMS), 1, COLLABORATIVE_DIM)))
+    moments = unit_rows(rng.standard_normal((len(MOMENTS), 1, COLLABORATIVE_DIM)))
+    moments[0] = 0
     return ItemIndex(
         index_id="index-1",
         encoder_id=ENCODER_ID,
@@ -96,6 +100,14 @@ def make_index(seed: int = 0, kind: str = "float16") -> ItemIndex:
                 np.ones(len(ITEMS), dtype=np.float32),
                 scale=0.25,
                 queries=quantise(kind, Ragged.of(list(followed))),
+            ),
+            "trend": Space(
+                "trend",
+                quantise(kind, Ragged.of(list(trending))),
+                np.ones(len(ITEMS), dtype=np.float32),
+                scale=0.25,
+                queries=quantise(kind, Ragged.of(list(moments))),
+                moments=np.array(MOMENTS),
             ),
         },
         tokens=Ragged.of([np.array(part, dtype=np.uint16).reshape(-1, 1) for part in tokens]),

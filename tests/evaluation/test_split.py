@@ -52,6 +52,18 @@ def test_times_and_kinds_are_those_of_the_first_occurrence() -> None:
     assert first.kinds == ("view", "buy", "view")
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_users_ask_when_the_target_was_met(protocol: str) -> None:
+    cases = make_cases(LOG, ALL, 0, protocol)
+    asked = dict(zip(cases.held.users.tolist(), (own.asked_at for own in cases.histories), strict=True))
+    assert (asked[0], asked[3]) == (5, 3)
+
+
+def test_nobody_knows_when_they_ask_without_timestamps() -> None:
+    timeless = log_of([[(item, 0) for item in range(4)]] * 2)
+    assert {own.asked_at for own in make_cases(timeless, ALL, 0, PLAIN).histories} == {None}
+
+
 def test_strict_without_timestamps_and_a_log_without_users_are_refused() -> None:
     with pytest.raises(DataError, match="strict protocol needs timestamps, which this log lacks"):
         make_cases(log_of([[(0, 0), (1, 0), (2, 0)]]), ALL, 0, STRICT)

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tesserank.segments.config import LEARNED_SPACES, LearnedConfig
 from tesserank_export.catalog import read_catalog
@@ -23,6 +25,7 @@ from tesserank_export.collaborative.ease import ease_weights, fit_ease
 from tesserank_export.collaborative.factorisation import unit_rows
 from tesserank_export.collaborative.popularity import fit_popularity
 from tesserank_export.collaborative.transitions import fit_transitions
+from tesserank_export.collaborative.trend import MOST_MOMENTS, fit_trend, moments_of, trends
 from tesserank_export.events import Events, read_events
 from tesserank_export.heldout import hold_out_last, ndcg_at_k, recall_at_k, target_ranks
 
@@ -316,6 +319,53 @@ def test_popularity_is_the_logarithm_of_how_often_lately() -> None:
     np.testing.assert_allclose(fit_popularity(events, 3, 0)[0][:, 0], np.log1p([2, 3, 0]), rtol=1e-6)
 
 
+def naive_trend(events: Events, n_items: int, moment: int, half_life_s: int) -> NDArray[np.float64]:
+    lately, ever = np.zeros(n_items), np.zeros(n_items)
+    for item, timestamp in zip(events.item.tolist(), events.timestamp.tolist(), strict=True):
+        if timestamp < moment:
+            lately[item] += 0.5 ** ((moment - timestamp) / half_life_s)
+            ever[item] += 1
+    return np.log1p(lately) - 0.5 * np.log1p(ever)
+
+
+def test_a_trend_is_of_what_was_met_before_the_moment(grouped: Events) -> None:
+    half_life_s = 80
+    items, queries, moments = fit_trend(grouped, N_ITEMS, 64, half_life_s)
+    assert moments[0] == grouped.timestamp.min()
+    assert moments[-1] == grouped.timestamp.max() + 1
+    assert (np.diff(moments) > 0).all()
+    assert np.diff(moments).max() == half_life_s // 4
+    expected = [naive_trend(grouped, N_ITEMS, moment, half_life_s) for moment in moments.tolist()]
+    np.testing.assert_allclose(queries @ items.T, expected, atol=1e-5)
+
+
+@given(cut=st.integers(0, 40), seed=st.integers(0, 99))
+def test_a_moment_knows_nothing_of_what_comes_after_it(cut: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    events = events_of([rng.integers(0, 5, 10).tolist() for _ in range(4)])  # seconds 0 to 39
+    moments = np.arange(0, 45, 5)
+    earlier = moments <= cut
+    all_, some = trends(events, 5, moments, 7), trends(events.subset(events.timestamp < cut), 5, moments, 7)
+    np.testing.assert_array_equal(all_[earlier], some[earlier])
+
+
+def test_moments_are_bounded_in_number_and_a_log_without_times_has_two() -> None:
+    long = events_of([list(range(5))])
+    long = replace(long, timestamp=np.array([0, 1, 10**6, 10**8, 10**9]))
+    assert len(moments_of(long, 3600)) <= MOST_MOMENTS
+    timeless = replace(long, timestamp=np.zeros(5, dtype=np.int64))
+    items, queries, moments = fit_trend(timeless, 6, 2, 0)
+    assert moments.tolist() == [0, 1]
+    assert not queries[0].any()
+    np.testing.assert_allclose(queries[1] @ items.T, [*[np.log(2) / 2] * 5, 0], atol=1e-6)
+
+
+def test_nothing_is_trending_without_events() -> None:
+    items, queries, moments = fit_trend(events_of([]), 3, 4, 0)
+    assert (items.shape, queries.shape, moments.shape) == ((3, 4), (1, 4), (1,))
+    assert not items.any()
+
+
 @pytest.mark.parametrize("name", [name for name in LEARNED_SPACES if name != "collaborative"])
 def test_every_space_is_learned_alike_from_the_same_seed(name: str, grouped: Events) -> None:
     settings = LearnedConfig(dim=8)
@@ -324,4 +374,5 @@ def test_every_space_is_learned_alike_from_the_same_seed(name: str, grouped: Eve
     assert len(first.items) == N_ITEMS
     assert (first.items == again.items).all()
     if first.queries is not None:
-        assert first.queries.shape == first.items.shape
+        rows = len(first.items) if first.moments is None else len(first.moments)
+        assert first.queries.shape == (rows, first.items.shape[1])

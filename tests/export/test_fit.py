@@ -28,7 +28,7 @@ from tesserank_export.fit.choice import FOLDS, Judge
 from tesserank_export.fit.scoring import SpaceScores, Way
 from tesserank_export.heldout import PLAIN, PROTOCOLS
 from tests.core.tensorboard import read_run
-from tests.core.world import ITEMS, CountingEncoder, make_config, make_embedder, make_index
+from tests.core.world import ITEMS, MOMENTS, CountingEncoder, make_config, make_embedder, make_index
 from tests.evaluation.logs import log_of, random_log
 from tests.export.tiny import ITEMS as CATALOGUE
 from tests.export.tiny import make_options, run_export, write_items
@@ -47,12 +47,13 @@ def cases_of(histories: Sequence[Sequence[int]], weights: Sequence[Sequence[floa
         train=log_of([]) if not histories else log_of([[(0, 0)]]),
         users=np.arange(len(histories), dtype=np.int32),
         targets=np.zeros(len(histories), dtype=np.int32),
+        timestamps=np.array([150 + 70 * row for row in range(len(histories))]),
         histories=tuple(np.array(history, dtype=np.int32) for history in histories),
         weights=tuple(np.array(own, dtype=np.float32) for own in weights),
     )
 
 
-@pytest.mark.parametrize("name", ["text", "collaborative", "transitions"])
+@pytest.mark.parametrize("name", ["text", "collaborative", "transitions", "trend"])
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_a_space_scores_as_the_server_does(name: str, way: Way) -> None:
     index = make_index(kind="int8")
@@ -68,11 +69,12 @@ def test_a_space_scores_as_the_server_does(name: str, way: Way) -> None:
     cases = cases_of(HISTORIES, weights)
     found = SpaceScores(index.spaces[name], cases, 9).scores(way)
     embedder, interaction = make_embedder(config, CountingEncoder(), index), LateInteraction(index, config)
-    for history, own, scores in zip(HISTORIES, weights, found, strict=True):
-        if name == "collaborative" and history == [11]:  # an item without events: no segment, and a server refuses
+    for history, own, at, scores in zip(HISTORIES, weights, cases.timestamps.tolist(), found, strict=True):
+        nothing = (name == "collaborative" and history == [11]) or (name == "trend" and at < MOMENTS[1])
+        if nothing:  # no events of the item, none before the moment: no segment, and a server refuses
             assert not scores.any()
             continue
-        context = UserContext([ITEMS[row].encode() for row in history], weights=own)
+        context = UserContext([ITEMS[row].encode() for row in history], weights=own, timestamp=at)
         [user] = embedder.embed([context]).segments
         served = interaction.scores(user)
         np.testing.assert_allclose(scores, served, rtol=2e-3, atol=2e-3 * np.abs(served).max())
@@ -198,6 +200,26 @@ def test_planted_transitions_are_found_written_and_served(bert: Path, tmp_path: 
     again, output = fitted(tmp_path, bert, chains(150))
     assert again == artifact
     assert "fit: spaces, weights, aggregation: kept from before" in output
+
+
+def seasons(users: int, seed: int = 0) -> Events:
+    """Three of ten items are met at a time, the next three soon after; what a user met before says nothing."""
+    rng = np.random.default_rng(seed)
+    histories = []
+    for _ in range(users):
+        times = np.sort(rng.choice(np.arange(10, 1_000), 6, replace=False))
+        rows = [int((time // 100 * 3 + rng.integers(3)) % len(CATALOGUE)) for time in times]
+        histories.append(list({row: (row, int(time)) for row, time in zip(rows, times, strict=True)}.values()))
+    return log_of(histories)
+
+
+def test_planted_seasons_are_found_and_served(bert: Path, tmp_path: Path) -> None:
+    artifact, _ = fitted(tmp_path, bert, seasons(400))
+    index = load_index(Layout(artifact).index)
+    config = open_segments(artifact, index)
+    assert config.history.spaces["trend"].weight > 0
+    assert index.spaces["trend"].moments is not None
+    assert load_manifest(artifact, []).provenance["fit"]["steps"][-1]["gain"] > 0.05
 
 
 def test_the_same_log_and_seed_fit_alike(bert: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What flash attention is called with, whichever torch it comes from. It runs on GPUs only: stand-ins have its signatures."""
+"""What flash attention is called with, whichever torch it comes from: stand-ins have its signatures, on any machine."""
 
 from __future__ import annotations
 

@@ -227,6 +227,7 @@ def context_of(request: Request) -> served_request.UserContext:
         kinds=[event.kind or "" for event in events],
         weights=[event.weight for event in events],
         texts=[served_request.Text(text.name, text.text, text.weight) for text in texts],
+        timestamp=request.timestamp,
     )
 
 

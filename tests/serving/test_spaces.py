@@ -13,6 +13,7 @@ from examples.sample_data import SamplePaths
 from tesserank.artifact.assemble import assemble
 from tesserank.paths import TRACKED_REPOSITORY
 from tesserank.protocol import RECOMMEND, SEGMENT_EMBEDDER, SEGMENTED_MAXSIM
+from tesserank_client import Request
 from tests.serving.pipeline import CACHE, Offline, Served, Shop, export, row, serve
 
 SEGMENTS = """
@@ -22,11 +23,15 @@ max_events = 6
 text = 0.5
 transitions = { weight = 0.2, method = "sum", recency = 0.9, max_events = 20 }
 popularity = { weight = 0.3, temperature = 1.0, recency = 1.0 }
+trend = { weight = 0.2, method = "sum", recency = 0.95, max_events = 20 }
 [learned.transitions]
 dim = 96
 penalty = 20.0
 [learned.popularity]
 half_life_s = 864000
+[learned.trend]
+dim = 32
+half_life_s = 345600
 """
 
 
@@ -56,12 +61,31 @@ def test_a_server_answers_as_the_reference_does(own_ways: Served, shop: Shop) ->
             assert len(set(answer.item_ids) & set(expected.item_ids)) >= 9, name  # rounding may turn neighbours around
 
 
+def test_answers_are_of_the_time_of_the_request(own_ways: Served, shop: Shop) -> None:
+    moments = own_ways.offline.index.spaces["trend"].moments
+    assert moments is not None
+    answers = {}
+    with own_ways.client() as client:
+        for at in (None, int(moments[-1]), int(moments[len(moments) // 2])):
+            request = Request(shop.history(3), top_k=20, timestamp=at)
+            answers[at] = client.recommend_many([request])[0]
+            expected = own_ways.offline.recommend(request)
+            assert list(answers[at].segments) == expected.labels
+            largest = float(np.abs(expected.scores).max())
+            np.testing.assert_allclose(answers[at].scores, expected.scores, atol=2e-4 * largest)
+    now, newest, earlier = answers.values()
+    assert now.item_ids == newest.item_ids
+    np.testing.assert_array_equal(now.scores, newest.scores)
+    assert now.item_ids != earlier.item_ids
+
+
 def test_the_split_path_agrees_to_the_bit(own_ways: Served, shop: Shop) -> None:
     """The widest space is not that of the texts here."""
     history = shop.history(3)
     context = {
         "HISTORY_ITEM_IDS": row(*(event.item_id for event in history)),
         "HISTORY_TIMESTAMPS": row(*(event.timestamp for event in history), dtype=np.int64),
+        "REQUEST_TIMESTAMP": row(history[-1].timestamp, dtype=np.int64),
     }
     options = {"CANDIDATE_IDS": row(*shop.item_ids[:80]), "TOP_K": row(7, dtype=np.int32)}
     embedded = own_ways.raw("segment_embedder", **context)

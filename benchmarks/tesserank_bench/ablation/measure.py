@@ -46,7 +46,7 @@ class Newest:
         """See ``Recommender``."""
         newest = slice(-self.count, None)
         return self.own.scores(
-            [History(own.items[newest], own.timestamps[newest], own.kinds[newest]) for own in histories]
+            [History(own.items[newest], own.timestamps[newest], own.kinds[newest], own.asked_at) for own in histories]
         )
 
 

@@ -23,6 +23,7 @@ from tesserank.serving.embedder import SegmentEmbedder
 from tesserank.serving.request import UserContext
 from tesserank.serving.segments import UserSegments
 from tesserank_bench.real_input import User
+from tesserank_export.collaborative import Learned
 from tesserank_export.index_steps import stored_kind
 from tesserank_export.text_space import make_learned_space, make_space
 
@@ -67,7 +68,7 @@ class Material:
         vectors, kind = self.vectors(space.name), stored_kind(space.name, kind)
         if space.name != TEXT_SPACE:
             queries = None if space.queries is None else space.queries.decode().vectors
-            return make_learned_space(space.name, vectors.vectors, queries, kind)
+            return make_learned_space(space.name, Learned(vectors.vectors, queries, space.moments), kind)
         vocabulary = len(self.exact.idf)
         ids = ids_of_vectors(self.exact.tokens, vectors.offsets, vocabulary)
         assert ids is not None, "items keep every token's vector: the segments file pools none"

@@ -5,6 +5,7 @@ factorisation.py  truncated SVD of the normalised user-item matrix, or of the it
 ease.py           ridge regression of each item on all others, truncated SVD: other vectors for segments than for items
 transitions.py    ridge regression from past to next items, truncated SVD: the same
 popularity.py     a prior of one dimension
+trend.py          what is met more than usual, at the moment of asking
 learned.py        all of them by name
 selection.py      fits the first three, checks each on held-out events, keeps the best: the space ``collaborative``
 """

@@ -20,7 +20,10 @@ DIMENSIONS = (128, 256, 512)
 PENALTIES = (100.0, 30.0, 300.0)
 REGRESSION_DIMENSIONS = (256, 512)
 HALF_LIVES = (0.0, 0.3, 0.1, 0.03)  # of the log's span; 0: events of all times count alike
-POPULARITY = "popularity"
+TREND_HALF_LIVES = (0.02, 0.01, 0.05)  # the same: of a year, 7, 4 and 18 days
+TREND_DIMENSIONS = 64
+TREND_RECENCY = 0.95
+POPULARITY, TREND = "popularity", "trend"
 FACTORISATIONS = ("factorisation", "cooccurrence")
 REGRESSIONS = ("ease", "transitions")
 
@@ -50,6 +53,7 @@ class Candidates:
         self._of_text = _configured_way(config)
         self._of_learned = Way("sum", temperature, recency, self._events)
         self._of_prior = Way("softmax", temperature, recency, self._events)
+        self._of_trend = Way("sum", temperature, TREND_RECENCY, LONG_HISTORY)  # keeps its share of long histories
 
     def text(self) -> Candidate:
         """The text space."""
@@ -58,14 +62,14 @@ class Candidates:
 
     def learned(self, name: str, settings: LearnedConfig) -> Candidate:
         """A space that is learned."""
-        vectors = learn(name, self._cases.train, self._n_items, settings, self._seed)
-        space = make_learned_space(name, vectors.items, vectors.queries, self._kind)
-        way = self._of_prior if name == POPULARITY else self._of_learned
+        learned = learn(name, self._cases.train, self._n_items, settings, self._seed)
+        space = make_learned_space(name, learned, self._kind)
+        way = {POPULARITY: self._of_prior, TREND: self._of_trend}.get(name, self._of_learned)
         most = max(self._events, LONG_HISTORY)
         return Candidate(name, settings, SpaceScores(space, self._cases, most), way)
 
     def variants(self) -> Iterator[tuple[str, Sequence[Sequence[LearnedConfig]]]]:
-        """Learned spaces but popularity, each with lists of settings: the first setting of the first list is where to
+        """Learned spaces but the priors, each with lists of settings: the first setting of the first list is where to
         begin, and each list is looked through in turn, with what was chosen before.
         """
         for name in FACTORISATIONS:
@@ -76,11 +80,14 @@ class Candidates:
         for name in REGRESSIONS:
             yield name, [penalties, [LearnedConfig(dim=dim) for dim in others]]
 
-    def popularities(self) -> list[LearnedConfig]:
-        """How the prior may be learned: of events of all times alike, and, with timestamps, of the newest more."""
+    def priors(self) -> Iterator[Candidate]:
+        """Popularity, of events of all times alike and, with timestamps, of the newest more; and then trends."""
         span = _span(self._cases.train)
-        half_lives = dict.fromkeys(int(share * span) for share in HALF_LIVES)
-        return [LearnedConfig(half_life_s=half_life) for half_life in half_lives]
+        for half_life in dict.fromkeys(int(share * span) for share in HALF_LIVES):
+            yield self.learned(POPULARITY, LearnedConfig(half_life_s=half_life))
+        for half_life in dict.fromkeys(int(share * span) for share in TREND_HALF_LIVES):
+            if half_life:
+                yield self.learned(TREND, LearnedConfig(dim=TREND_DIMENSIONS, half_life_s=half_life))
 
     def _below(self, dimensions: Sequence[int]) -> list[int]:
         """Those that are less than there are items, or the first."""

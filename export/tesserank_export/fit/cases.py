@@ -27,6 +27,7 @@ class Cases:
     train: Events
     users: NDArray[np.int32]  # [C] whose
     targets: NDArray[np.int32]  # [C] the next item
+    timestamps: NDArray[np.int64]  # [C] when it was met
     histories: tuple[NDArray[np.int32], ...]  # [C] the distinct items before, oldest first
     weights: tuple[NDArray[np.float32], ...]  # [C] of those, by their events' kinds
 
@@ -45,11 +46,13 @@ def make_cases(events: Events, n_items: int, kinds: Mapping[str, float], protoco
     of_kind = np.array([kinds.get(kind, 1.0) for kind in events.kinds], dtype=np.float32)
     found = [case for log, own in zip(logs, held, strict=True) for case in _of(log, own, of_kind)]
     chosen = np.sort(np.random.default_rng(seed).permutation(len(found))[:most])
-    users, targets, histories, weights = zip(*(found[i] for i in chosen), strict=True) if len(chosen) else [()] * 4
+    columns = zip(*(found[i] for i in chosen), strict=True) if len(chosen) else [()] * 5
+    users, targets, timestamps, histories, weights = columns
     return Cases(
         train=held[-1].train,
         users=np.array(users, dtype=np.int32),
         targets=np.array(targets, dtype=np.int32),
+        timestamps=np.array(timestamps, dtype=np.int64),
         histories=tuple(histories),
         weights=tuple(weights),
     )
@@ -57,8 +60,8 @@ def make_cases(events: Events, n_items: int, kinds: Mapping[str, float], protoco
 
 def _of(
     log: Events, held: HeldOut, of_kind: NDArray[np.float32]
-) -> list[tuple[int, int, NDArray[np.int32], NDArray[np.float32]]]:
+) -> list[tuple[int, int, int, NDArray[np.int32], NDArray[np.float32]]]:
     return [
-        (int(user), int(target), history, of_kind[log.kind[places[:-1]]])
+        (int(user), int(target), int(log.timestamp[places[-1]]), history, of_kind[log.kind[places[:-1]]])
         for user, target, history, places in zip(held.users, held.targets, held.histories, held.places, strict=True)
     ]

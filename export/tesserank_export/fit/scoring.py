@@ -40,7 +40,8 @@ class SpaceScores:
         queries = space.items if space.queries is None else space.queries
         self._known = np.zeros(len(queries), dtype=bool)
         self._known[known_rows(queries)] = True
-        rows = np.unique(np.concatenate([history[-max_events:] for history in cases.histories]))
+        self._rows = _rows_of(space, cases)
+        rows = np.unique(np.concatenate([own[-max_events:] for own in self._rows]))
         self._distinct = rows[self._known[rows]].astype(np.int64)
         self._is_linear = space.items.offsets[-1] == len(space.items)
         if self._is_linear:
@@ -75,8 +76,8 @@ class SpaceScores:
         """Of the cases of a batch."""
         batch = slice(first, first + _CASES_AT_ONCE)
         return [
-            _Segments.of(history[-max_events:], weights[-max_events:], self._known)
-            for history, weights in zip(self._cases.histories[batch], self._cases.weights[batch], strict=True)
+            _Segments.of(rows[-max_events:], weights[-max_events:], self._known)
+            for rows, weights in zip(self._rows[batch], self._cases.weights[batch], strict=True)
         ]
 
     def _add_up(self, batch: Sequence[_Segments], way: Way, out: Scores) -> None:
@@ -100,9 +101,17 @@ class SpaceScores:
                 row[:] = cpu.aggregate(own.T, weights[heard], way.method, way.temperature / self.space.scale)
 
 
+def _rows_of(space: Space, cases: Cases) -> Sequence[NDArray[np.int32]]:
+    """Of each case, rows of the space's segments, oldest first: its history, or its moment as often as that is long."""
+    if space.moments is None:
+        return cases.histories
+    moments = map(space.moment, cases.timestamps.tolist())
+    return [np.full(len(own), row, dtype=np.int32) for own, row in zip(cases.histories, moments, strict=True)]
+
+
 @dataclass(frozen=True)
 class _Segments:
-    rows: NDArray[np.int64]  # [s] items
+    rows: NDArray[np.int64]  # [s] items, or a moment
     weights: NDArray[np.float32]  # [s]
     ages: NDArray[np.int64]  # [s]
 

@@ -60,8 +60,7 @@ class Search:
         rivals = [self._alone(Chosen(text, text.way, text.scores.scores(text.way)))]
         for name, lists in candidates.variants():
             rivals.append(self._best_variant(candidates, name, lists))
-        popularities = [candidates.learned(POPULARITY, settings) for settings in candidates.popularities()]
-        rivals += [Chosen(own, own.way, own.scores.scores(own.way)) for own in popularities]
+        rivals += [Chosen(own, own.way, own.scores.scores(own.way)) for own in candidates.priors()]
         rivals = [rival for rival in rivals if not rival.candidate.scores.is_empty]
         if not rivals:
             return
@@ -69,7 +68,7 @@ class Search:
         while rivals and self._add(rivals):
             pass
         for chosen in self.chosen:
-            if chosen.candidate.name != POPULARITY:  # in which all segments say the same
+            if chosen.candidate.name != POPULARITY:  # whose number is the same whatever the history
                 self._retune(chosen)
         self._reweigh()
         self._prune()

@@ -13,7 +13,7 @@ from tesserank.errors import ConfigError
 from tesserank.files import read_json, sha256_file, write_json
 from tesserank.index import load_index
 from tesserank.segments.config import TEXT_SPACE, SegmentsConfig, parse_segments
-from tesserank_export.collaborative import fit_collaborative
+from tesserank_export.collaborative import Learned, fit_collaborative
 from tesserank_export.events import Events
 from tesserank_export.fit.candidates import Candidate, Candidates
 from tesserank_export.fit.cases import Cases, make_cases
@@ -121,6 +121,6 @@ class FitStep:
             return candidates.learned(name, settings)
         n_items = len(load_index(self._index))
         vectors = fit_collaborative(cases.train, n_items, settings.dim, self._options.seed).vectors
-        space = make_learned_space(name, vectors, None, kind)
+        space = make_learned_space(name, Learned(vectors), kind)
         most = self._config.history.spaces[name].max_events or self._config.history.max_events
         return Candidate(name, settings, SpaceScores(space, cases, most), Way("sum", 1.0, 1.0, most))
