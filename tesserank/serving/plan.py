@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
@@ -54,7 +53,8 @@ class Moment:
         return 1
 
     def __str__(self) -> str:
-        return datetime.fromtimestamp(self.since, timezone.utc).isoformat(timespec="minutes")
+        # Any number of seconds, also of a log that counts milliseconds: datetime ends with the year 9999.
+        return str(np.datetime_as_string(np.datetime64(self.since, "s"), unit="m", timezone="UTC"))
 
 
 Source: TypeAlias = "LookedUp | Moment | Encoded"

@@ -15,6 +15,7 @@ from tesserank.encoding.cache import SegmentCache
 from tesserank.errors import EmptyRequestError, InvalidArgumentError, UnknownItemError
 from tesserank.segments.config import HistoryConfig
 from tesserank.serving.embedder import EmbeddedUsers
+from tesserank.serving.plan import Moment
 from tesserank.serving.request import Text, UserContext
 from tests.core.users import assert_same
 from tests.core.world import (
@@ -328,9 +329,14 @@ def test_a_moment_is_one_segment_that_weighs_what_the_history_does() -> None:
     for at, row in ((MOMENTS[1], 1), (MOMENTS[2] - 1, 1), (MOMENTS[2], 2), (None, 2)):
         embedded = embedder.embed([history("i1", "i3", "i4", "i5", kinds=["", "", "like", ""], timestamp=at)])
         [user] = embedded.segments
-        assert labels(embedded) == [f"history/trend:1970-01-01T00:0{MOMENTS[row] // 60}+00:00"]
+        assert labels(embedded) == [f"history/trend:1970-01-01T00:0{MOMENTS[row] // 60}Z"]
         np.testing.assert_array_equal(user.spaces["trend"].tokens, queries.decode().vectors[[row]])
         assert user.weights.tolist() == [0.5**2 + 0.5 * 2 + 1]  # the newest three, the second a like
+
+
+@pytest.mark.parametrize("since", [-(2**62), 1_700_000_000_000, 2**63 - 1])
+def test_a_moment_has_a_label_whatever_its_unit(since: int) -> None:
+    assert str(Moment(0, since)).endswith("Z")
 
 
 def test_a_history_at_a_time_of_which_nothing_is_known_is_no_segment() -> None:

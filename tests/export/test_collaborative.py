@@ -360,6 +360,18 @@ def test_moments_are_bounded_in_number_and_a_log_without_times_has_two() -> None
     np.testing.assert_allclose(queries[1] @ items.T, [*[np.log(2) / 2] * 5, 0], atol=1e-6)
 
 
+def test_rarer_items_than_there_is_room_for_have_no_trend(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = events_of([[0, 2, 1], [0, 1], [1, 0, 3, 3, 3]])
+    alone = fit_trend(events, 4, 4, 0)
+    monkeypatch.setattr(frequent, "MOST_ITEMS", 3)
+    items, queries, _ = fit_trend(events, 4, 4, 0)
+    assert not items[2].any()
+    np.testing.assert_allclose((queries @ items.T)[:, [0, 1, 3]], (alone[1] @ alone[0].T)[:, [0, 1, 3]], atol=1e-6)
+    assert caplog.messages == ["trend: 3 of 4 items, the most met, have vectors"]
+
+
 def test_nothing_is_trending_without_events() -> None:
     items, queries, moments = fit_trend(events_of([]), 3, 4, 0)
     assert (items.shape, queries.shape, moments.shape) == ((3, 4), (1, 4), (1,))

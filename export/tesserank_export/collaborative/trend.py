@@ -12,6 +12,8 @@ then, and each item one. Nothing of a moment's row is later than the moment; the
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,13 +38,21 @@ def fit_trend(events: Events, n_items: int, dim: int, half_life_s: int) -> tuple
     queries = np.zeros((len(moments), dim), dtype=np.float32)
     chosen = most_met(events, n_items, "trend")
     if len(chosen):
-        trend = trends(events, n_items, moments, half_life_s or HALF_LIFE_S)[:, chosen]
+        trend = trends(_of_items(events, chosen, n_items), len(chosen), moments, half_life_s or HALF_LIFE_S)
         left, singular, right = np.linalg.svd(trend, full_matrices=False)
         rank = min(dim, len(singular))
         root = np.sqrt(singular[:rank])
         queries[:, :rank] = left[:, :rank] * root
         items[chosen, :rank] = right[:rank].T * root
     return items, queries, moments
+
+
+def _of_items(events: Events, chosen: NDArray[np.int64], n_items: int) -> Events:
+    """The events with the ``chosen`` items, which are numbered by their places among them."""
+    places = np.full(n_items, -1, dtype=np.int32)
+    places[chosen] = np.arange(len(chosen))
+    kept = events.subset(places[events.item] >= 0)
+    return replace(kept, item=places[kept.item])
 
 
 def moments_of(events: Events, half_life_s: int) -> NDArray[np.int64]:
