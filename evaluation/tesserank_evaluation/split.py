@@ -55,7 +55,7 @@ def make_cases(events: Events, max_users: int | None, seed: int, protocol: str) 
             f"each of {len(events.users):,} users"
         )
     targets = np.array([places[-1] for places in held.places])
-    asked = events.timestamp[targets].tolist() if events.timestamp.any() else [None] * len(targets)
+    asked = events.timestamp[targets].tolist() if events.has_times else [None] * len(targets)
     return Cases(
         protocol=protocol,
         held=held,
@@ -69,9 +69,8 @@ def sound_digests(events: Events, seed: int, protocol: str) -> dict[str, str]:
 
     What plain keeps of a basket, strict asks for; what strict keeps is less, and so does for both.
     """
-    timed = bool(events.timestamp.any())
     sound = [name for name in PROTOCOLS if name == STRICT or protocol != STRICT]
-    return {name: hold_out_last(events, 0, seed, name).digest for name in sound if timed or name != STRICT}
+    return {name: hold_out_last(events, 0, seed, name).digest for name in sound if events.has_times or name != STRICT}
 
 
 def history_of(events: Events, places: NDArray[np.int64], asked_at: int | None = None) -> History:

@@ -55,6 +55,11 @@ class Events:
     def __len__(self) -> int:
         return len(self.item)
 
+    @property
+    def has_times(self) -> bool:
+        """Whether the log says when."""
+        return bool(self.timestamp.any())
+
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """[U + 1]: the events of user u are offsets[u]:offsets[u + 1], oldest first."""

@@ -51,7 +51,7 @@ def hold_out_last(events: Events, max_users: int, seed: int, protocol: str = PLA
 
     Raises DataError if the protocol is strict and the log has no timestamps.
     """
-    if protocol == STRICT and not events.timestamp.any():
+    if protocol == STRICT and not events.has_times:
         raise DataError("the strict protocol needs timestamps, which this log lacks")
     keep = np.ones(len(events), dtype=np.bool_)
     hidden = 0

@@ -168,6 +168,7 @@ def _histories(
             item_ids=[index.item_ids[row].encode() for row in events.item[first:last]],
             timestamps=events.timestamp[first:last],
             kinds=[events.kinds[kind] for kind in events.kind[first:last]],
+            timestamp=int(events.timestamp[last]) if events.has_times else None,
         )
 
 

@@ -93,7 +93,8 @@ def make_learned_space(name: str, learned: Learned, kind: str) -> Space:
     weights = np.ones(len(learned.items), dtype=np.float32)
     items = quantise(kind, one_each(learned.items))
     asked = None if learned.queries is None else quantise("float16", one_each(learned.queries))
-    return Space(name, items, weights, space_scale(items, weights, queries=asked), asked, learned.moments)
+    scale = space_scale(items, weights, queries=asked, of_moments=learned.moments is not None)
+    return Space(name, items, weights, scale, asked, learned.moments)
 
 
 def one_each(vectors: NDArray[np.float32]) -> Ragged:
@@ -126,22 +127,22 @@ def space_scale(
     segments: int = 128,
     candidates: int = 512,
     queries: ItemVectors | None = None,
+    of_moments: bool = False,
 ) -> float:
     """1 / standard deviation of the score of random segments with random other items.
 
-    Segments are items or, where these have vectors of their own as segments, and of moments, one of ``queries`` each.
-
+    Segments are items, with those of ``queries`` as vectors if they have their own, or moments, with one of them each.
     Scores of different spaces are comparable once each is divided by its own spread. 1.0 for a space without any.
     """
     rng = np.random.default_rng(seed)
     asks, own = (items, weights) if queries is None else (queries, np.ones(len(queries), dtype=np.float32))
     known, asking = known_rows(items), known_rows(asks)
-    if min(len(known), len(asking)) < 2:
+    if len(known) < 2 or len(asking) < (1 if of_moments else 2):
         return 1.0
     asked = rng.choice(asking, min(segments, len(asking)), replace=False)
     others = rng.choice(known, min(candidates, len(known)), replace=False)
     scores = unit_scores(*as_units(asks, own, asked), items, others)
-    spread = float(scores[others[:, None] != asked[None, :]].std())
+    spread = float((scores if of_moments else scores[others[:, None] != asked[None, :]]).std())
     return 1.0 / spread if spread > 0 else 1.0
 
 

@@ -15,7 +15,7 @@ from rich.text import Text as Styled
 from tesserank.commands._request import IDS, AskedUser, add_user_arguments, asked_user, ids
 
 if TYPE_CHECKING:
-    from tesserank_client import Event, Recommendation, Recommendations
+    from tesserank_client import Event, Recommendation, Recommendations, Request
 
 EXIT_REQUEST = 2  # the request is at fault, as argparse's own
 EXIT_SERVER = 3  # the server or the way to it
@@ -54,17 +54,7 @@ def run(args: argparse.Namespace) -> int:
     user = asked_user(args)
     try:
         with tesserank_client.Client(args.url, args.protocol, args.timeout) as client:
-            answer = client.recommend(
-                history=_events(user),
-                texts=[tesserank_client.Text(name, text) for name, text in user.texts],
-                candidates=args.candidates,
-                exclude=args.exclude,
-                categories=args.category,
-                top_k=args.top_k,
-                unknown_items="reject" if args.reject_unknown else "skip",
-                exclude_history=False if args.include_history else None,
-                timestamp=user.timestamp,
-            )
+            [answer] = client.recommend_many([_request(user, args)])
     except tesserank_client.RequestRejectedError as error:
         return _fail(str(error), EXIT_REQUEST)
     except tesserank_client.TesserankClientError as error:
@@ -74,6 +64,22 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_table(answer)
     return 0
+
+
+def _request(user: AskedUser, args: argparse.Namespace) -> Request:
+    from tesserank_client import Request, Text
+
+    return Request(
+        history=_events(user),
+        texts=[Text(name, text) for name, text in user.texts],
+        candidates=args.candidates,
+        exclude=args.exclude,
+        categories=args.category,
+        top_k=args.top_k,
+        unknown_items="reject" if args.reject_unknown else "skip",
+        exclude_history=False if args.include_history else None,
+        timestamp=user.timestamp,
+    )
 
 
 def _events(user: AskedUser) -> list[Event]:

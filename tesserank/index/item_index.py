@@ -57,11 +57,17 @@ class Space:
             )
 
     def _check_moments(self, moments: NDArray[np.int64]) -> None:
-        found = 0 if self.queries is None else len(self.queries)
-        if not len(moments) or found != len(moments) or np.any(np.diff(moments) <= 0):
+        found, dim = (0, 0) if self.queries is None else (int(self.queries.offsets[-1]), self.queries.dim)
+        if not len(moments) or found != len(moments) or dim != self.dim:
             raise ArtifactError(
-                f"{len(moments):,} moments, in increasing order or not, but {found:,} vectors of moments in space "
-                f"{self.name!r}: rebuild the index with make export"
+                f"{len(moments):,} moments, but {found:,} vectors of them, of {dim} dimensions where items have "
+                f"{self.dim}, in space {self.name!r}: rebuild the index with make export"
+            )
+        falls = np.flatnonzero(np.diff(moments) <= 0)
+        if len(falls):
+            before, after = moments[falls[0]], moments[falls[0] + 1]
+            raise ArtifactError(
+                f"moment {after} follows {before} in space {self.name!r}: rebuild the index with make export"
             )
 
     def moment(self, timestamp: int | None) -> int:

@@ -29,7 +29,7 @@ from tesserank.serving.scorer import Ranking, warm_up_users
 from tesserank.serving.segments import SpaceTokens, UserSegments
 from tesserank.serving.selection import Selected, Selection
 
-# Of unit scores that lie in memory at once; users beyond it are scored after the others.
+# Of scores of units and their pieces that lie in memory at once; users beyond it are scored after the others.
 SCORES_BYTES = 1 << 30
 
 
@@ -44,9 +44,9 @@ class _Job:
     channels: Sequence[LiveChannel]
 
     @property
-    def pieces(self) -> int:
-        """Of its units, at most."""
-        return sum(len(space.starts) + PLACES - 1 for space in self.user.spaces.values())
+    def score_rows(self) -> int:
+        """Rows of scores that it takes, at most: of its units, and of the pieces that they are put together from."""
+        return sum(2 * len(space.starts) + PLACES - 1 for space in self.user.spaces.values())
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,16 @@ class DeviceScorer:
         """Jobs that are launched together: all on the whole catalogue, or each on rows of its own."""
         for exhaustive in (True, False):
             batch: list[_Job] = []
-            pieces = width = 0
+            rows = width = 0
             for job in jobs:
                 if (job.selected.rows is None) != exhaustive:
                     continue
                 own = len(self._index) if job.selected.rows is None else len(job.selected.rows)
-                if batch and 4 * (pieces + job.pieces) * max(width, own) > SCORES_BYTES:
+                if batch and 4 * (rows + job.score_rows) * max(width, own) > SCORES_BYTES:
                     yield batch
-                    batch, pieces, width = [], 0, 0
+                    batch, rows, width = [], 0, 0
                 batch.append(job)
-                pieces, width = pieces + job.pieces, max(width, own)
+                rows, width = rows + job.score_rows, max(width, own)
             if batch:
                 yield batch
 

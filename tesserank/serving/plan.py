@@ -53,7 +53,7 @@ class Moment:
         return 1
 
     def __str__(self) -> str:
-        # Any number of seconds, also of a log that counts milliseconds: datetime ends with the year 9999.
+        # Not by datetime, which begins with the year 1.
         return str(np.datetime_as_string(np.datetime64(self.since, "s"), unit="m", timezone="UTC"))
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tesserank.commands import recommend
+from tesserank.commands import explain, recommend
 from tesserank.commands._request import AskedUser, asked_user
 from tesserank.errors import ConfigError
-from tesserank_client import Event, Recommendations
+from tesserank_client import Event, Recommendations, Text
 from tesserank_client._result import decode_recommend
 
 
@@ -149,7 +149,10 @@ def test_a_user_in_a_file_is_sent_whole(tmp_path: Path, capsys: pytest.CaptureFi
     user = asked_user(parse("--user", str(path), "--text", "cup"))
     assert user == AskedUser(["a", "b"], [5, 6], ["view", "buy"], None, [("", "cup"), ("q", "tea")], 8)
     assert "not used: age; used are item_ids, timestamps" in capsys.readouterr().err
-    assert recommend._events(user) == [Event("a", 5, "view"), Event("b", 6, "buy")]
+    assert explain._context(user).timestamp == 8
+    request = recommend._request(user, parse("--top-k", "3"))
+    assert request.history == [Event("a", 5, "view"), Event("b", 6, "buy")]
+    assert (request.texts, request.top_k, request.timestamp) == ([Text("", "cup"), Text("q", "tea")], 3, 8)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tesserank.serving.explain import Explainer, Explanation
 from tesserank.serving.request import RankingOptions, Text, UserContext
 from tesserank.serving.scorer import SegmentScorer
 from tesserank.serving.segments import UserSegments
-from tests.core.world import ITEMS, TEXTLESS, UNSEEN, CountingEncoder, make_config, make_embedder, make_index
+from tests.core.world import ITEMS, MOMENTS, TEXTLESS, UNSEEN, CountingEncoder, make_config, make_embedder, make_index
 
 CUTS = ("item", "session", "content")
 EXPLAINED = ("i1", "i2", "i5", TEXTLESS, UNSEEN)
@@ -213,3 +213,14 @@ def test_an_unknown_item_cannot_be_explained() -> None:
     explainer = Explainer(make_embedder(make_config(), CountingEncoder()), Words())
     with pytest.raises(UnknownItemError, match="nope"):
         explainer.explain(UserContext([b"i1"]), RankingOptions([b"nope"], reject_unknown=True))
+
+
+def test_a_moment_is_explained_as_the_time_that_it_is() -> None:
+    config = make_config(method="sum", more="[history.spaces]\ncollaborative = 1.0\ntrend = 0.5\n")
+    for found in explain(config, UserContext([b"i1", b"i3"], timestamp=MOMENTS[1])):
+        assert found.segments[-1].text == "1970-01-01T00:03Z"
+        assert found.segments[-1].label == "history/trend:1970-01-01T00:03Z"
+        [pair] = [pair for pair in found.pairs if pair.segment == len(found.segments) - 1]
+        assert (pair.segment_token, pair.item_token) == ("1970-01-01T00:03Z", found.item_id)
+        assert pair.contribution == pytest.approx(found.segments[-1].contribution)
+        assert found.matches == pytest.approx(found.score)

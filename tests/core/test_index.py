@@ -102,11 +102,23 @@ def test_vectors_for_segments_that_do_not_match_those_for_items_are_an_error() -
         replace(space, queries=narrow)
 
 
-@pytest.mark.parametrize("moments", [[100, 200], [100, 300, 200], []])
-def test_moments_that_do_not_match_their_vectors_are_an_error(moments: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("moments", "message"),
+    [([100, 200], "2 moments, but 3 vectors"), ([], "0 moments"), ([100, 300, 200], "moment 200 follows 300")],
+)
+def test_moments_that_do_not_match_their_vectors_are_an_error(moments: list[int], message: str) -> None:
     space = make_index().spaces["trend"]
-    with pytest.raises(ArtifactError, match=rf"{len(moments)} moments.* but 3 vectors of moments in space 'trend'"):
+    with pytest.raises(ArtifactError, match=f"{message}.* in space 'trend'.* rebuild the index"):
         replace(space, moments=np.array(moments, dtype=np.int64))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"), [((1, 3), "3 vectors of them, of 3 dimensions where items have 4"), ((2, 4), "6 vectors")]
+)
+def test_a_moment_has_one_vector_of_the_items_dimensions(shape: tuple[int, int], message: str) -> None:
+    queries = quantise("float16", Ragged.of([np.ones(shape)] * 3))
+    with pytest.raises(ArtifactError, match=f"3 moments, but {message}"):
+        replace(make_index().spaces["trend"], queries=queries)
 
 
 def test_a_time_belongs_to_the_last_moment_before_it() -> None:
@@ -172,7 +184,7 @@ DAMAGE = {
     "missing moments": (lambda d: (d / "trend" / "queries" / "moments.npy").unlink(), "moments.npy cannot be read"),
     "fewer moments than vectors": (
         lambda d: np.save(d / "trend" / "queries" / "moments.npy", np.arange(2)),
-        "2 moments, in increasing order or not, but 3 vectors of moments in space 'trend'",
+        "2 moments, but 3 vectors of them",
     ),
     "categories beyond the names": (lambda d: rewrite(d, "categories", ["toy"]), "category codes from -1 to 1, but 1"),
     "missing categories": (lambda d: (d / "categories.npy").unlink(), "categories.npy cannot be read"),

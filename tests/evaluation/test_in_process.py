@@ -16,7 +16,7 @@ from tesserank.maxsim.vectors import FloatVectors
 from tesserank.serving.embedder import SegmentEmbedder
 from tesserank.serving.request import RankingOptions, UserContext
 from tesserank.serving.scorer import SegmentScorer
-from tesserank_evaluation.late_interaction import opened
+from tesserank_evaluation.late_interaction import context_of, opened
 from tesserank_evaluation.ranking import best_lists
 from tesserank_evaluation.remembered import RememberedUnits
 from tesserank_evaluation.split import History, item_arrays, make_cases
@@ -51,6 +51,13 @@ def test_lists_are_those_of_the_segment_scorer(
         [ranking] = scorer.rank(embedder.embed([context]).segments, [options])
         assert ranking.rows.tolist() == found[:10].tolist()
         np.testing.assert_array_equal(own[ranking.rows], ranking.scores)
+
+
+def test_a_request_says_when_it_is_asked(histories: tuple[History, ...]) -> None:
+    ids = [str(row).encode() for row in range(100)]
+    for history in histories:
+        assert context_of(history, ids, newest=3).timestamp == history.asked_at
+    assert len({history.asked_at for history in histories}) > 1
 
 
 def test_a_user_without_a_segment_has_all_items_tied_and_is_counted(text_only: Path) -> None:

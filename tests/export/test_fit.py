@@ -154,6 +154,25 @@ def test_many_users_give_one_case_each() -> None:
     assert len(cases.train) == 3 * 1_600
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_case_is_of_the_time_when_its_target_was_met(protocol: str) -> None:
+    log = log_of([[(item, 10 * user + 3 * item) for item in range(8)] for user in range(60)])
+    cases = make_cases(log, len(CATALOGUE), {}, protocol, seed=0)
+    assert len(cases) > 60
+    assert cases.timestamps is not None
+    assert cases.timestamps.tolist() == (10 * cases.users + 3 * cases.targets).tolist()
+    timeless = make_cases(replace(log, timestamp=np.zeros_like(log.timestamp)), len(CATALOGUE), {}, PLAIN, seed=0)
+    assert timeless.timestamps is None
+
+
+def test_without_times_a_case_is_of_the_newest_moment_as_a_request_is() -> None:
+    space, way = make_index().spaces["trend"], Way("sum", 1.0, 1.0, 6)
+    cases = replace(cases_of([[1, 2]], [[1.0, 1.0]]), timestamps=None)
+    now = replace(cases, timestamps=np.array([MOMENTS[-1]]))
+    np.testing.assert_array_equal(SpaceScores(space, cases, 6).scores(way), SpaceScores(space, now, 6).scores(way))
+    assert SpaceScores(space, cases, 6).scores(way).any()
+
+
 # The whole
 
 
@@ -213,7 +232,7 @@ def seasons(users: int, seed: int = 0) -> Events:
     return log_of(histories)
 
 
-def test_planted_seasons_are_found_and_served(bert: Path, tmp_path: Path) -> None:
+def test_planted_seasons_are_found(bert: Path, tmp_path: Path) -> None:
     artifact, _ = fitted(tmp_path, bert, seasons(400))
     index = load_index(Layout(artifact).index)
     config = open_segments(artifact, index)

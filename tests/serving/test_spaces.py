@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,12 @@ from tesserank.artifact.assemble import assemble
 from tesserank.paths import TRACKED_REPOSITORY
 from tesserank.protocol import RECOMMEND, SEGMENT_EMBEDDER, SEGMENTED_MAXSIM
 from tesserank_client import Request
+from tesserank_evaluation.late_interaction import opened
+from tesserank_evaluation.ranking import rank
+from tesserank_evaluation.split import make_cases
+from tesserank_evaluation.through_server import ServedRanks
+from tesserank_export.catalog import read_catalog
+from tesserank_export.events import read_events
 from tests.serving.pipeline import CACHE, Offline, Served, Shop, export, row, serve
 
 SEGMENTS = """
@@ -77,6 +84,18 @@ def test_answers_are_of_the_time_of_the_request(own_ways: Served, shop: Shop) ->
     assert now.item_ids == newest.item_ids
     np.testing.assert_array_equal(now.scores, newest.scores)
     assert now.item_ids != earlier.item_ids
+
+
+def test_an_evaluation_asks_a_server_at_the_time_of_the_target(own_ways: Served, sample: SamplePaths) -> None:
+    catalog = read_catalog(sample.items)
+    cases = make_cases(read_events(sample.events, catalog), 24, 0, "plain")
+    with opened(own_ways.offline.artifact, 1, 0) as in_process, own_ways.client() as client:
+        found = ServedRanks(client, catalog, in_process.limits.max_history_events).rank(cases, lambda count: None)
+        expected = rank(in_process, cases, len(catalog), lambda count: None)
+        now = tuple(replace(history, asked_at=None) for history in cases.histories)
+        at_once = rank(in_process, replace(cases, histories=now), len(catalog), lambda count: None)
+    assert (found.lists == expected.lists).mean() > 0.99  # rounding may turn neighbours around
+    assert (at_once.lists == expected.lists).mean() < 0.9
 
 
 def test_the_split_path_agrees_to_the_bit(own_ways: Served, shop: Shop) -> None:

@@ -21,7 +21,7 @@ def write_log(events: Events, catalog: Catalog, path: Path) -> None:
     """Write events as ``tesserank export`` reads them by default: the same bytes for the same events."""
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = (events.user.tolist(), events.item.tolist(), events.timestamp.tolist(), events.kind.tolist())
-    timed = bool(events.timestamp.any())
+    timed = events.has_times
     with gzip.GzipFile(path, "wb", mtime=0) as packed, io.TextIOWrapper(packed, encoding="utf-8", newline="") as text:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([FIELDS.user, FIELDS.item, FIELDS.timestamp, FIELDS.kind])

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tesserank.segments.config import LEARNED_SPACES, SegmentsConfig
+from tesserank_export.fit.candidates import LONG_HISTORY, TREND, TREND_RECENCY
 
 Table = dict[str, Any]  # of a segments file
 
@@ -129,13 +130,15 @@ def _spaces(full: SegmentsConfig) -> Iterator[Row]:
     group = "spaces"
     for space in LEARNED_SPACES:
         yield Row(f"{space} alone", group, {"history": {"spaces": {space: _added(space)}}})
-    for space in ("ease", "transitions", "popularity"):
+    for space in ("ease", "transitions", "popularity", TREND):
         if space not in full.history.spaces:
             yield Row(f"and {space}", group, {"history": {"spaces": _own_spaces(full) | {space: _added(space)}}})
 
 
 def _added(space: str) -> Table:
     """As ``tesserank fit`` begins with it: segments of a regression add up, others are aggregated as configured."""
+    if space == TREND:
+        return {"weight": 1.0, "method": "sum", "recency": TREND_RECENCY, "max_events": LONG_HISTORY}
     return {"weight": 1.0, "method": "sum"} if space in ("ease", "transitions") else {"weight": 1.0}
 
 

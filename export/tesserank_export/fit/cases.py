@@ -27,7 +27,7 @@ class Cases:
     train: Events
     users: NDArray[np.int32]  # [C] whose
     targets: NDArray[np.int32]  # [C] the next item
-    timestamps: NDArray[np.int64]  # [C] when it was met
+    timestamps: NDArray[np.int64] | None  # [C] when it was met; None: the log does not say
     histories: tuple[NDArray[np.int32], ...]  # [C] the distinct items before, oldest first
     weights: tuple[NDArray[np.float32], ...]  # [C] of those, by their events' kinds
 
@@ -52,7 +52,7 @@ def make_cases(events: Events, n_items: int, kinds: Mapping[str, float], protoco
         train=held[-1].train,
         users=np.array(users, dtype=np.int32),
         targets=np.array(targets, dtype=np.int32),
-        timestamps=np.array(timestamps, dtype=np.int64),
+        timestamps=np.array(timestamps, dtype=np.int64) if events.has_times else None,
         histories=tuple(histories),
         weights=tuple(weights),
     )

@@ -105,7 +105,8 @@ def _rows_of(space: Space, cases: Cases) -> Sequence[NDArray[np.int32]]:
     """Of each case, rows of the space's segments, oldest first: its history, or its moment as often as that is long."""
     if space.moments is None:
         return cases.histories
-    moments = map(space.moment, cases.timestamps.tolist())
+    asked_at: Sequence[int | None] = [None] * len(cases) if cases.timestamps is None else cases.timestamps.tolist()
+    moments = map(space.moment, asked_at)
     return [np.full(len(own), row, dtype=np.int32) for own, row in zip(cases.histories, moments, strict=True)]
 
 

@@ -229,7 +229,8 @@ def _drop_same(rivals: list[Chosen], chosen: Chosen) -> None:
 def _other_histories(chosen: Chosen) -> list[Way]:
     """Other recencies of as many segments as configured, and, where they cost little, of more."""
     way, begun = chosen.way, chosen.candidate.way
-    ways = [replace(begun, method=way.method, temperature=way.temperature, recency=recency) for recency in RECENCIES]
+    recencies = RECENCIES if begun.max_events < LONG_HISTORY else (*LONG_RECENCIES, *RECENCIES[1:])
+    ways = [replace(begun, method=way.method, temperature=way.temperature, recency=recency) for recency in recencies]
     if chosen.candidate.scores.is_linear and begun.max_events < LONG_HISTORY and way.method == "sum":
         ways += [replace(ways[0], recency=recency, max_events=LONG_HISTORY) for recency in LONG_RECENCIES]
     return [other for other in ways if other != way]
