@@ -75,6 +75,7 @@ def test_the_text_space_is_its_directory_the_token_ids_and_the_idf(tmp_path: Pat
         "text": "int8",
         "collaborative": "int16",
         "transitions": "int16",
+        "trend": "int16",
     }
     save_index(index, tmp_path)
     files = bytes_of(index)
