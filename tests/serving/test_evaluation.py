@@ -88,7 +88,7 @@ def test_a_user_the_server_can_say_nothing_about_has_all_items_tied(
 ) -> None:
     with served.client() as client:
         ranks = ServedRanks(client, catalog, in_process.limits.max_history_events)
-        wordless = History(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64), ())
+        wordless = History(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64), (), cases.histories[0].asked_at)
         changed = Cases(cases.protocol, cases.held, (wordless, *cases.histories[1:]), cases.same_time)
         found = ranks.rank(changed, lambda count: None)
     assert ranks.unanswered == 1
