@@ -39,12 +39,12 @@ def test_a_sweep_reports_every_number_of_users(
     out = tmp_path / "out"
     with stub("--service-ms", "100") as url:
         common = ["--grpc-url", url, "--workload", str(items_file), "--candidates", "10", "--out", str(out)]
-        assert main(["loadtest", *common, "--users", "1,4", "--duration", "1"]) == 0
+        assert main(["loadtest", *common, "--users", "1,4", "--duration", "3"]) == 0
     counts = {
         users: json.loads((out / f"users-{users}" / "result.json").read_text())["figures"]["all"]["requests"]
         for users in (1, 4)
     }
-    assert 3.5 < counts[4] / counts[1] < 4.5
+    assert 2.5 < counts[4] / counts[1] < 5  # starting takes some of the three seconds, more of them on a busy machine
     assert "users" in capsys.readouterr().out
     assert DEFAULT_USERS == (8,)
 
