@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tesserank.artifact.layout import ENCODER_PART, INDEX_PART, TOKENIZER_PART
 from tesserank.artifact.manifest import Manifest, load_manifest
 from tesserank.errors import ArtifactError
 from tesserank_export.catalog import Catalog
+
+if TYPE_CHECKING:
+    from tesserank_export.checkpoint import Checkpoint
 
 NOTHING = "nothing"  # an artefact of texts alone has not seen anything
 
@@ -26,6 +30,11 @@ class Model:
         """The one that an artefact was exported from."""
         said = manifest.provenance["model"]
         return cls(said["name"], said["digest"])
+
+    @classmethod
+    def in_checkpoint(cls, checkpoint: Checkpoint) -> Model:
+        """The one that lies in it."""
+        return cls(checkpoint.name, checkpoint.digest)
 
     def __str__(self) -> str:
         return f"{self.name} {self.digest[:12]}"

@@ -55,8 +55,7 @@ def model_of(args: argparse.Namespace) -> Model:
         return Model.of(load_manifest(args.artifact, ()))
     from tesserank_export.checkpoint import resolve_checkpoint  # torch loads slowly
 
-    checkpoint = resolve_checkpoint(args.model)
-    return Model(checkpoint.name, checkpoint.digest)
+    return Model.in_checkpoint(resolve_checkpoint(args.model))
 
 
 def export_held_out(args: argparse.Namespace, protocol: str) -> Path:

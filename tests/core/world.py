@@ -60,6 +60,14 @@ def tokenize(text: str) -> list[int]:
     return [int(word) for word in text.split()]
 
 
+def with_queries(
+    name: str, items: NDArray[Any], queries: NDArray[Any], kind: str, moments: NDArray[np.int64] | None = None
+) -> Space:
+    """A space of one vector an item, [n, 1, d], with others for segments."""
+    stored, asked = (quantise(kind, Ragged.of(list(vectors))) for vectors in (items, queries))
+    return Space(name, stored, np.ones(len(items), dtype=np.float32), scale=0.25, queries=asked, moments=moments)
+
+
 @cache
 def make_index(seed: int = 0, kind: str = "float16") -> ItemIndex:
     """Twelve items in four spaces; text vectors are the encoder's own, stored as ``kind``; every third is a toy.
@@ -94,21 +102,8 @@ def make_index(seed: int = 0, kind: str = "float16") -> ItemIndex:
                 np.ones(len(ITEMS), dtype=np.float32),
                 scale=0.5,
             ),
-            "transitions": Space(
-                "transitions",
-                quantise(kind, Ragged.of(list(following))),
-                np.ones(len(ITEMS), dtype=np.float32),
-                scale=0.25,
-                queries=quantise(kind, Ragged.of(list(followed))),
-            ),
-            "trend": Space(
-                "trend",
-                quantise(kind, Ragged.of(list(trending))),
-                np.ones(len(ITEMS), dtype=np.float32),
-                scale=0.25,
-                queries=quantise(kind, Ragged.of(list(moments))),
-                moments=np.array(MOMENTS),
-            ),
+            "transitions": with_queries("transitions", following, followed, kind),
+            "trend": with_queries("trend", trending, moments, kind, np.array(MOMENTS)),
         },
         tokens=Ragged.of([np.array(part, dtype=np.uint16).reshape(-1, 1) for part in tokens]),
         idf=idf,

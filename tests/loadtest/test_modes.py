@@ -44,7 +44,7 @@ def test_a_sweep_reports_every_number_of_users(
         users: json.loads((out / f"users-{users}" / "result.json").read_text())["figures"]["all"]["requests"]
         for users in (1, 4)
     }
-    assert 2.5 < counts[4] / counts[1] < 5  # starting takes some of the three seconds, more of them on a busy machine
+    assert 3.5 < counts[4] / counts[1] < 4.5
     assert "users" in capsys.readouterr().out
     assert DEFAULT_USERS == (8,)
 

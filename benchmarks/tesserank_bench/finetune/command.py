@@ -174,7 +174,7 @@ class FineTuning:
 def _own_checkpoint(model: str | None, artifact: HeldOutArtifact) -> Checkpoint:
     """The artefact's, whose tokenizer pairs are made with. Raises ConfigError if --model names another."""
     checkpoint = resolve_checkpoint(model)
-    named = Model(checkpoint.name, checkpoint.digest)
+    named = Model.in_checkpoint(checkpoint)
     if named.digest != artifact.model.digest:
         raise ConfigError(
             f"artefact {artifact.manifest.artifact_id} was exported from {artifact.model}, not from {named}: "

@@ -33,12 +33,13 @@ def fit_trend(events: Events, n_items: int, dim: int, half_life_s: int) -> tuple
     ``half_life_s`` 0: a week. Items without events have a zero vector, which says that they are neither up nor down;
     so have all but the most met: see ``frequent``.
     """
-    moments = moments_of(events, half_life_s or HALF_LIFE_S)
+    half_life_s = half_life_s or HALF_LIFE_S
+    moments = moments_of(events, half_life_s)
     items = np.zeros((n_items, dim), dtype=np.float32)
     queries = np.zeros((len(moments), dim), dtype=np.float32)
     chosen = most_met(events, n_items, "trend")
     if len(chosen):
-        trend = trends(_of_items(events, chosen, n_items), len(chosen), moments, half_life_s or HALF_LIFE_S)
+        trend = trends(_of_items(events, chosen, n_items), len(chosen), moments, half_life_s)
         left, singular, right = np.linalg.svd(trend, full_matrices=False)
         rank = min(dim, len(singular))
         root = np.sqrt(singular[:rank])
