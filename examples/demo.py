@@ -26,7 +26,7 @@ from tesserank.artifact.assemble import assemble
 from tesserank.artifact.manifest import load_manifest
 from tesserank.errors import TesserankError
 from tesserank.paths import ARTIFACTS, BUILD, MODEL_REPOSITORY, TRACKED_REPOSITORY
-from tesserank.segments.config import load_segments
+from tesserank.segments.reader import load_segments
 from tesserank.server import TritonServer
 from tesserank_client import Client, Request, TesserankClientError
 

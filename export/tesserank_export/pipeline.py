@@ -14,7 +14,8 @@ from tesserank.artifact.layout import Layout
 from tesserank.encoding.template import Template
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.errors import DataError
-from tesserank.segments.config import SegmentsConfig, load_segments
+from tesserank.segments.config import SegmentsConfig
+from tesserank.segments.reader import load_segments
 from tesserank_export.catalog import Catalog, read_catalog
 from tesserank_export.checkpoint import Checkpoint, resolve_checkpoint
 from tesserank_export.encoder_steps import EncoderSteps

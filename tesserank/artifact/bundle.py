@@ -10,7 +10,8 @@ from tesserank.encoding.template import Template
 from tesserank.errors import ArtifactError
 from tesserank.files import read_json, write_json
 from tesserank.index import ItemIndex
-from tesserank.segments.config import TEXT_SPACE, SegmentsConfig, load_segments
+from tesserank.segments.config import TEXT_SPACE, SegmentsConfig
+from tesserank.segments.reader import load_segments
 
 
 def open_segments(root: Path, index: ItemIndex) -> SegmentsConfig:

@@ -1,27 +1,18 @@
-"""The segments file: which segments a user has, how history is cut, what weighs how much, how scores are aggregated.
+"""What a segments file says: which segments a user has, how history is cut, what weighs how much, how scores add up.
 
-TOML; every table and key is optional, and an unknown one is an error, so that a misspelling cannot pass for a default.
-``examples/*/segments.toml`` are complete ones.
+``tesserank.segments.reader`` reads one; ``examples/*/segments.toml`` are complete ones.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
 
 from tesserank.errors import ConfigError
 from tesserank.limits import Limits
 from tesserank.maxsim.vectors import CLASSES, DEFAULT_KIND
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from tesserank.segments import checks
 
 TEXT_SPACE = "text"
 COLLABORATIVE_SPACE = "collaborative"
@@ -37,10 +28,6 @@ TOKEN_WEIGHTS = ("idf", "uniform")
 # A content boundary is known once min_items - 1 more events have happened. With more than 2 of them, it could fall into
 # a segment that was already closed for its length, and appending an event would change two segments instead of one.
 MAX_MIN_ITEMS = 3
-# A soft maximum this sharp is the maximum already; further down, float32 overflows and in the end divides by 0.
-MIN_TEMPERATURE = 1e-4
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -53,9 +40,9 @@ class ItemsConfig:
     token_weights: str = "idf"  # inverse document frequency, or every token the same
 
     def check(self) -> None:
-        _one_of(tuple(CLASSES), vectors=self.vectors)
-        _one_of(TOKEN_WEIGHTS, token_weights=self.token_weights)
-        _at_least(1, token_limit=self.token_limit, pooling_factor=self.pooling_factor)
+        checks.one_of(tuple(CLASSES), vectors=self.vectors)
+        checks.one_of(TOKEN_WEIGHTS, token_weights=self.token_weights)
+        checks.at_least(1, token_limit=self.token_limit, pooling_factor=self.pooling_factor)
 
 
 @dataclass(frozen=True)
@@ -69,15 +56,15 @@ class HistorySpace:
     max_events: int | None = None
 
     def check(self) -> None:
-        _weights(weight=self.weight)
+        checks.weights(weight=self.weight)
         if self.method is not None:
-            _one_of(METHODS, method=self.method)
+            checks.one_of(METHODS, method=self.method)
         if self.temperature is not None:
-            _temperature(self.temperature)
+            checks.temperature(self.temperature)
         if self.recency is not None:
-            _recency(self.recency)
+            checks.recency(self.recency)
         if self.max_events is not None:
-            _at_least(1, max_events=self.max_events)
+            checks.at_least(1, max_events=self.max_events)
 
 
 @dataclass(frozen=True)
@@ -103,17 +90,17 @@ class HistoryConfig:
     )
 
     def check(self) -> None:
-        _one_of(CUTS, cut=self.cut)
-        _at_least(1, max_events=self.max_events, session_gap_s=self.session_gap_s, token_limit=self.token_limit)
-        _at_least(1, content_period=self.content_period, min_items=self.min_items, max_items=self.max_items)
+        checks.one_of(CUTS, cut=self.cut)
+        checks.at_least(1, max_events=self.max_events, session_gap_s=self.session_gap_s, token_limit=self.token_limit)
+        checks.at_least(1, content_period=self.content_period, min_items=self.min_items, max_items=self.max_items)
         if self.min_items > MAX_MIN_ITEMS:
             raise ConfigError(f"min_items must be at most {MAX_MIN_ITEMS}, not {self.min_items}")
         if self.min_items > self.max_items:
             raise ConfigError(f"min_items {self.min_items} is above max_items {self.max_items}")
-        _recency(self.recency)
-        _weights(**{f"kinds.{kind}": weight for kind, weight in self.kinds.items()})
+        checks.recency(self.recency)
+        checks.weights(**{f"kinds.{kind}": weight for kind, weight in self.kinds.items()})
         for space in self.spaces:
-            _known_space(f"spaces.{space}", space, (TEXT_SPACE, *LEARNED_SPACES))
+            checks.known_space(f"spaces.{space}", space, (TEXT_SPACE, *LEARNED_SPACES))
 
 
 @dataclass(frozen=True)
@@ -124,8 +111,8 @@ class TextConfig:
     weight: float = 1.0
 
     def check(self) -> None:
-        _at_least(1, token_limit=self.token_limit)
-        _weights(weight=self.weight)
+        checks.at_least(1, token_limit=self.token_limit)
+        checks.weights(weight=self.weight)
 
 
 @dataclass(frozen=True)
@@ -141,8 +128,8 @@ class AggregationConfig:
     group_by_item: bool = True
 
     def check(self) -> None:
-        _one_of(METHODS, method=self.method)
-        _temperature(self.temperature)
+        checks.one_of(METHODS, method=self.method)
+        checks.temperature(self.temperature)
 
 
 @dataclass(frozen=True)
@@ -154,7 +141,7 @@ class LearnedConfig:
     half_life_s: int = 0  # of popularity and trend: an event so many seconds older counts half; 0: as each says
 
     def check(self) -> None:
-        _at_least(0, dim=self.dim, half_life_s=self.half_life_s)
+        checks.at_least(0, dim=self.dim, half_life_s=self.half_life_s)
         if not (math.isfinite(self.penalty) and self.penalty > 0):
             raise ConfigError(f"penalty must be finite and above 0, not {self.penalty}")
 
@@ -174,9 +161,9 @@ class SearchConfig:
     min_recall: float = 0.95
 
     def check(self) -> None:
-        _one_of(SEARCHES, method=self.method)
-        _at_least(1, candidates=self.candidates)
-        _at_least(0, exhaustive_up_to=self.exhaustive_up_to)
+        checks.one_of(SEARCHES, method=self.method)
+        checks.at_least(1, candidates=self.candidates)
+        checks.at_least(0, exhaustive_up_to=self.exhaustive_up_to)
         if not 0.0 <= self.min_recall <= 1.0:
             raise ConfigError(f"min_recall must lie in [0, 1], not {self.min_recall}")
 
@@ -254,152 +241,3 @@ class SegmentsConfig:
             if space not in spaces:
                 config = config.without_space(space)
         return config
-
-
-def load_segments(path: Path) -> SegmentsConfig:
-    """Read a segments file. Raises ConfigError that names the file and the key."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"segments file {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"segments file {path} is not UTF-8: byte {error.start}") from error
-    try:
-        return parse_segments(text)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-def parse_segments(text: str) -> SegmentsConfig:
-    """Parse the text of a segments file. Raises ConfigError that names the key."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"not TOML: {error}") from error
-    _known_keys("the file", table, {f.name for f in fields(SegmentsConfig)})
-    sections: dict[str, Any] = {}
-    if "name" in table:
-        sections["name"] = _typed("name", table["name"], str)
-    for key, kind in _SECTIONS.items():
-        if key in table:
-            sections[key] = _section(key, table[key], kind)
-    if "learned" in table:
-        learned = _typed("learned", table["learned"], dict)
-        for space in learned:
-            _known_space(f"learned.{space}", space, LEARNED_SPACES)
-        sections["learned"] = MappingProxyType(
-            {space: _section(f"learned.{space}", learned[space], LearnedConfig) for space in learned}
-        )
-    if "texts" in table:
-        texts = _typed("texts", table["texts"], dict)
-        sections["texts"] = MappingProxyType(
-            {name: _section(f"texts.{name}", texts[name], TextConfig) for name in texts}
-        )
-        for name in texts:
-            if name == "history" or "/" in name or not name:
-                raise ConfigError(f'texts.{name}: a text segment cannot be called "{name}"')
-        if not texts:
-            raise ConfigError("texts is empty: name at least one, or leave the table out for query and profile")
-    return SegmentsConfig(**sections)
-
-
-_SECTIONS: Mapping[str, type[Any]] = {
-    "items": ItemsConfig,
-    "history": HistoryConfig,
-    "aggregation": AggregationConfig,
-    "search": SearchConfig,
-    "limits": Limits,
-}
-
-
-def _section(name: str, value: Any, kind: type[_T]) -> _T:
-    table = _typed(name, value, dict)
-    defaults = kind()
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    _known_keys(f"[{name}]", table, known)
-    values = {key: _typed(f"{name}.{key}", entry, type(getattr(defaults, key))) for key, entry in table.items()}
-    if kind is HistoryConfig and "spaces" in values:
-        values["spaces"] = {space: _history_space(space, entry) for space, entry in values["spaces"].items()}
-    section = kind(**values)
-    try:
-        if isinstance(section, Limits):
-            _at_least(1, **values)
-        else:
-            section.check()  # type: ignore[attr-defined]
-    except ConfigError as error:
-        raise ConfigError(f"{name}.{error}") from error
-    return section
-
-
-def _history_space(space: str, entry: Any) -> HistorySpace:
-    """A number is a weight; a table says more."""
-    name = f"history.spaces.{space}"
-    if not isinstance(entry, dict):
-        _weights(**{name: entry})
-        return HistorySpace(float(entry))
-    _known_keys(f"[{name}]", entry, set(_HISTORY_SPACE_TYPES))
-    own = HistorySpace(
-        **{key: _typed(f"{name}.{key}", value, _HISTORY_SPACE_TYPES[key]) for key, value in entry.items()}
-    )
-    try:
-        own.check()
-    except ConfigError as error:
-        raise ConfigError(f"{name}.{error}") from error
-    return own
-
-
-_HISTORY_SPACE_TYPES: Mapping[str, type[Any]] = {
-    "weight": float,
-    "method": str,
-    "temperature": float,
-    "recency": float,
-    "max_events": int,
-}
-
-
-def _typed(name: str, value: Any, kind: type[_T]) -> _T:
-    """TOML tells ints from floats and from booleans; people write 1 for 1.0, which is fine, and "1", which is not."""
-    if kind is float and type(value) is int:
-        return kind(value)  # type: ignore[call-arg]
-    if type(value) is not kind:
-        raise ConfigError(f"{name} must be a {kind.__name__}, not {value!r}")
-    return value
-
-
-def _known_keys(where: str, table: Mapping[str, Any], known: set[str]) -> None:
-    unknown = sorted(set(table) - known)
-    if unknown:
-        raise ConfigError(f"unknown key {unknown[0]!r} in {where}: known are {', '.join(sorted(known))}")
-
-
-def _at_least(minimum: int, **values: int) -> None:
-    for name, value in values.items():
-        if value < minimum:
-            raise ConfigError(f"{name} must be at least {minimum}, not {value}")
-
-
-def _one_of(allowed: tuple[str, ...], **values: str) -> None:
-    for name, value in values.items():
-        if value not in allowed:
-            raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-
-
-def _known_space(key: str, space: str, known: tuple[str, ...]) -> None:
-    if space not in known:
-        raise ConfigError(f"{key}: there are the spaces {', '.join(known)}")
-
-
-def _recency(value: float) -> None:
-    if not 0.0 < value <= 1.0:
-        raise ConfigError(f"recency must lie in (0, 1], not {value}")
-
-
-def _temperature(value: float) -> None:
-    if not (math.isfinite(value) and value >= MIN_TEMPERATURE):
-        raise ConfigError(f"temperature must be finite and at least {MIN_TEMPERATURE}, not {value}")
-
-
-def _weights(**weights: Any) -> None:
-    for name, weight in weights.items():
-        if type(weight) not in (int, float) or not math.isfinite(weight) or weight < 0:
-            raise ConfigError(f"{name} must be a finite number of at least 0, not {weight!r}")

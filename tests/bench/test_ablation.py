@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tesserank.cli import main
-from tesserank.segments.config import SegmentsConfig, parse_segments
+from tesserank.segments.config import SegmentsConfig
 from tesserank.segments.cut import HistoryCutter
+from tesserank.segments.reader import parse_segments
 from tesserank_bench.ablation.exports import grouped, text_of
 from tesserank_bench.ablation.features import FEATURES
 from tesserank_bench.ablation.log import FIELDS, write_log

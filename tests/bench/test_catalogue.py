@@ -13,7 +13,7 @@ import pytest
 from tesserank.index import ItemIndex
 from tesserank.maxsim import jit
 from tesserank.search.standins import StandIns
-from tesserank.segments.config import parse_segments
+from tesserank.segments.reader import parse_segments
 from tesserank.serving.request import RankingOptions
 from tesserank_bench import plots
 from tests.core.catalogue import ITEMS, history, make_catalogue, random_histories

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from tesserank.index import Categories
 from tesserank.maxsim import cpu, jit
-from tesserank.segments.config import SegmentsConfig, parse_segments
+from tesserank.segments.config import SegmentsConfig
+from tesserank.segments.reader import parse_segments
 from tesserank.serving import screen
 from tesserank.serving.interaction import LateInteraction
 from tesserank.serving.request import RankingOptions

@@ -11,7 +11,8 @@ from tesserank.maxsim import jit
 from tesserank.search import open_proposer
 from tesserank.search.recall import Recall
 from tesserank.search.record import RECORD, SearchRecord
-from tesserank.segments.config import SegmentsConfig, parse_segments
+from tesserank.segments.config import SegmentsConfig
+from tesserank.segments.reader import parse_segments
 from tests.core.catalogue import ITEMS, history, make_catalogue
 
 INDEX, STAND_INS = make_catalogue()

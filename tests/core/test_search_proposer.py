@@ -14,7 +14,8 @@ from tesserank.maxsim import jit, reference
 from tesserank.maxsim.aggregate import aggregate
 from tesserank.maxsim.topk import top_k
 from tesserank.search.recall import measure_recall
-from tesserank.segments.config import SegmentsConfig, parse_segments
+from tesserank.segments.config import SegmentsConfig
+from tesserank.segments.reader import parse_segments
 from tesserank.serving.request import RankingOptions
 from tesserank.serving.scorer import SegmentScorer
 from tesserank.serving.segments import UserSegments

@@ -8,14 +8,8 @@ import pytest
 
 from tesserank.errors import ConfigError
 from tesserank.limits import Limits
-from tesserank.segments.config import (
-    Channel,
-    HistoryConfig,
-    LearnedConfig,
-    SegmentsConfig,
-    load_segments,
-    parse_segments,
-)
+from tesserank.segments.config import Channel, HistoryConfig, LearnedConfig, SegmentsConfig
+from tesserank.segments.reader import load_segments, parse_segments
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/segments.toml"))
 

@@ -17,7 +17,8 @@ from tesserank.encoding.template import Template
 from tesserank.index import Categories, ItemIndex, Space
 from tesserank.maxsim.ragged import Ragged
 from tesserank.maxsim.vectors import quantise
-from tesserank.segments.config import SegmentsConfig, parse_segments
+from tesserank.segments.config import SegmentsConfig
+from tesserank.segments.reader import parse_segments
 from tesserank.serving.embedder import SegmentEmbedder
 
 VOCABULARY = 60

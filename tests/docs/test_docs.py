@@ -24,8 +24,8 @@ from tesserank.segments.config import (
     SearchConfig,
     SegmentsConfig,
     TextConfig,
-    parse_segments,
 )
+from tesserank.segments.reader import parse_segments
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from examples.sample_data import EXAMPLES, ITEMS_PER_TOPIC, SCENARIOS, USERS, SamplePaths, read_showcase, write_sample
-from tesserank.segments.config import SegmentsConfig, load_segments
+from tesserank.segments.config import SegmentsConfig
+from tesserank.segments.reader import load_segments
 from tesserank_export.catalog import Catalog, read_catalog
 from tesserank_export.collaborative import fit_collaborative
 from tesserank_export.events import Events, read_events

@@ -19,7 +19,8 @@ from tesserank.artifact.store import current_artifact
 from tesserank.cli import main
 from tesserank.errors import ConfigError
 from tesserank.index import load_index
-from tesserank.segments.config import SegmentsConfig, parse_segments
+from tesserank.segments.config import SegmentsConfig
+from tesserank.segments.reader import parse_segments
 from tesserank.serving.interaction import LateInteraction
 from tesserank.serving.request import UserContext
 from tesserank_export.events import Events

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from tesserank.arguments import check_least
 from tesserank.errors import ConfigError
 from tesserank.paths import ARTIFACTS, BUILD
-from tesserank.segments.config import load_segments, parse_segments
+from tesserank.segments.reader import load_segments, parse_segments
 from tesserank_bench.ablation import report
 from tesserank_bench.ablation.exports import Group, grouped, text_of
 from tesserank_bench.ablation.log import FIELDS, write_log

@@ -12,7 +12,7 @@ from typing import Any
 
 import tomli_w
 
-from tesserank.segments.config import parse_segments
+from tesserank.segments.reader import parse_segments
 from tesserank_bench.ablation.rows import Row, Table
 from tesserank_evaluation.exporting import export_held_out
 from tesserank_export.heldout import PLAIN

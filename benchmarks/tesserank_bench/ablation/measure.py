@@ -15,7 +15,7 @@ from rich.progress import Progress
 from tesserank.artifact.manifest import load_manifest
 from tesserank.errors import ArtifactError
 from tesserank.files import read_json, write_json
-from tesserank.segments.config import parse_segments
+from tesserank.segments.reader import parse_segments
 from tesserank_bench.ablation.exports import text_of
 from tesserank_bench.ablation.features import FEATURES
 from tesserank_bench.ablation.rows import Row, Table

@@ -12,7 +12,8 @@ from threadpoolctl import threadpool_limits
 from tesserank.errors import ConfigError
 from tesserank.files import read_json, sha256_file, write_json
 from tesserank.index import load_index
-from tesserank.segments.config import TEXT_SPACE, SegmentsConfig, parse_segments
+from tesserank.segments.config import TEXT_SPACE, SegmentsConfig
+from tesserank.segments.reader import parse_segments
 from tesserank_export.collaborative import Learned, fit_collaborative
 from tesserank_export.events import Events
 from tesserank_export.fit.candidates import Candidate, Candidates

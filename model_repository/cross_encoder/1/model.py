@@ -9,7 +9,7 @@ from tesserank.artifact.layout import CROSS_ENCODER_PART, TOKENIZER_PART, Layout
 from tesserank.artifact.manifest import load_manifest
 from tesserank.encoding.engines import open_pair_engine
 from tesserank.encoding.tokenizer import TextTokenizer
-from tesserank.segments.config import load_segments
+from tesserank.segments.reader import load_segments
 from tesserank.serving import backend
 from tesserank.serving.cross import PAIR_ROWS, PairScorer
 
