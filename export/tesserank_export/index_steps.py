@@ -2,78 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tesserank.artifact.layout import Layout
-from tesserank.encoding.engine import OnnxEngine
-from tesserank.encoding.template import Template
 from tesserank.files import read_json, sha256_file, write_json
 from tesserank.index import Categories, ItemIndex, Space, save_index
 from tesserank.index.storage import FORMAT
 from tesserank.maxsim.ragged import Ragged
 from tesserank.segments.config import COLLABORATIVE_SPACE, TEXT_SPACE, LearnedConfig, SegmentsConfig
-from tesserank_export import text_space
 from tesserank_export.catalog import Catalog
 from tesserank_export.collaborative import Learned, fit_collaborative, learn
 from tesserank_export.events import Events
 from tesserank_export.options import ExportOptions
 from tesserank_export.parity import Parity, check, compare_index
+from tesserank_export.spaces import make_learned_space, one_each
 from tesserank_export.steps import Steps, digest_of
+from tesserank_export.text_space import Texts, make_text_space
 
 # In the step of a learned space.
 _ITEMS, _QUERIES, _MOMENTS, _CHOICE = "vectors.npy", "queries.npy", "moments.npy", "choice.json"
-
-TokenIds = Sequence[Sequence[int]]
 
 
 class IndexSteps:
     """Steps that make the part index, for one encoder (a directory that is the encoder part)."""
 
-    def __init__(
-        self, options: ExportOptions, steps: Steps, config: SegmentsConfig, template: Template, encoder: Path
-    ) -> None:
+    def __init__(self, options: ExportOptions, steps: Steps, config: SegmentsConfig, encoder: Path) -> None:
         self._options = options
         self._steps = steps
         self._config = config
-        self._template = template
         self._encoder = encoder
         self.parity: dict[str, Any] = {}  # by space, once ``index`` is done: stored vectors and those that were encoded
 
-    def index(self, catalog: Catalog, events: Events | None, items: TokenIds, vocabulary: int) -> Path:
-        """The index part. ``items``: token ids of each item; ``vocabulary``: one above the largest token id."""
-        meta = read_json(Layout(self._encoder.parent).encoder_meta)
-        shards = self._text_shards(items)
+    def index(self, catalog: Catalog, events: Events | None, texts: Texts, token_weights: NDArray[np.float32]) -> Path:
+        """The index part. ``token_weights``: float32 [vocabulary]."""
+        encoder_id = read_json(Layout(self._encoder.parent).encoder_meta)["encoder_id"]
         learned = {} if events is None else {name: self._learned(name, catalog, events) for name in self._to_learn()}
-        inputs = [FORMAT, meta["encoder_id"], catalog.sha256, asdict(self._config.items), digest_of(items)]
+        inputs = [FORMAT, encoder_id, catalog.sha256, asdict(self._config.items), digest_of(texts.items)]
         # by content: the step's name changes with any code, and the index's identity must not
+        inputs += [hashlib.sha256(token_weights.tobytes()).hexdigest()]
         inputs += [{name: _digests(step) for name, step in learned.items()}, catalog.categories]
 
         def build(scratch: Path) -> None:
-            idf = text_space.token_weights(self._config.items.token_weights, items, vocabulary)
-            pooling = self._config.items.pooling_factor
-            seed, kind = self._options.seed, self._kind(TEXT_SPACE)
-            text = text_space.text_vectors(items, shards, meta["dim"], idf, pooling)
-            spaces = {TEXT_SPACE: text_space.make_space(TEXT_SPACE, *text, kind, seed, vocabulary)}
-            compared = {TEXT_SPACE: compare_index(text[0], spaces[TEXT_SPACE], seed)}
+            seed = self._options.seed
+            text, exact = make_text_space(texts, texts.tokens(), token_weights, self._config.items, seed)
+            spaces, compared = {TEXT_SPACE: text}, {TEXT_SPACE: compare_index(exact, text, seed)}
             for name, step in learned.items():
                 spaces[name], compared[name] = self._learned_space(name, step)
             write_json(scratch / "parity.json", {name: parity.as_dict() for name, parity in compared.items()})
-            narrow = np.uint16 if vocabulary <= 1 << 16 else np.uint32
-            flat = np.fromiter(chain.from_iterable(items), dtype=narrow)[:, None]
-            offsets = np.concatenate([[0], np.cumsum([len(item) for item in items])]).astype(np.int64)
+            narrow = np.uint16 if texts.vocabulary <= 1 << 16 else np.uint32
             index = ItemIndex(
                 index_id=digest_of(inputs),
-                encoder_id=meta["encoder_id"],
+                encoder_id=encoder_id,
                 item_ids=catalog.item_ids,
                 spaces=spaces,
-                tokens=Ragged(flat, offsets),
-                idf=idf,
+                tokens=Ragged(np.fromiter(chain.from_iterable(texts.items), dtype=narrow)[:, None], texts.offsets),
+                idf=token_weights,
                 categories=None if catalog.categories is None else Categories.of(catalog.categories),
             )
             (scratch / "index").mkdir()
@@ -96,28 +87,6 @@ class IndexSteps:
         tolerance = "compact" if self._kind(space) == "compact" else "index"
         check(tolerance, found, self._options.tolerances[tolerance], f"space {space} of the index")
 
-    def _text_shards(self, items: TokenIds) -> list[Path]:
-        """Encode the catalogue, a shard at a time: an interrupted export goes on at the shard it was in."""
-        engine: OnnxEngine | None = None
-        shards = []
-        starts = range(0, len(items), text_space.SHARD_ITEMS)
-        for number, start in enumerate(starts, 1):
-            shard = items[start : start + text_space.SHARD_ITEMS]
-
-            def build(scratch: Path, shard: TokenIds = shard) -> None:
-                nonlocal engine
-                if engine is None:
-                    path = Layout(self._encoder.parent).encoder(self._options.precision)
-                    engine = OnnxEngine.for_precision(path, self._options.precision, self._options.threads)
-                text_space.encode_shard(shard, self._template, engine, scratch / "vectors.npy")
-
-            title = f"text space: items {start + 1:,} to {start + len(shard):,} of {len(items):,}"
-            step = self._steps.run(
-                "text", f"{title} ({number}/{len(starts)})", [self._encoder.parent.name, shard], build
-            )
-            shards.append(step / "vectors.npy")
-        return shards
-
     def _to_learn(self) -> list[str]:
         return [name for name in self._config.spaces() if name != TEXT_SPACE]
 
@@ -135,9 +104,8 @@ class IndexSteps:
                 if array is not None:
                     np.save(scratch / file, array)
 
-        content = sha256_file(self._options.events) if self._options.events else None
-        options = [asdict(self._options.event_fields), asdict(settings), self._options.seed, self._options.hold_out]
-        step = self._steps.run(name, f"{name} space", [content, catalog.sha256, options], build)
+        inputs = [self._options.log_identity(), catalog.sha256, asdict(settings), self._options.seed]
+        step = self._steps.run(name, f"{name} space", inputs, build)
         if name == COLLABORATIVE_SPACE:
             choice = read_json(step / _CHOICE)
             found = ", ".join(f"{method} {value:.4f}" for method, value in choice["heldout_ndcg_at_10"].items())
@@ -156,9 +124,9 @@ class IndexSteps:
         """The space of a step of ``_learned``, as stored, and how that compares with what was learned."""
         queries, moments = (np.load(step / file) if (step / file).exists() else None for file in (_QUERIES, _MOMENTS))
         learned = Learned(np.load(step / _ITEMS), queries, moments)
-        space = text_space.make_learned_space(name, learned, self._kind(name))
-        asked = None if queries is None else text_space.one_each(queries)
-        return space, compare_index(text_space.one_each(learned.items), space, self._options.seed, asked)
+        space = make_learned_space(name, learned, self._kind(name))
+        asked = None if queries is None else one_each(queries)
+        return space, compare_index(one_each(learned.items), space, self._options.seed, asked)
 
 
 def learned_settings(config: SegmentsConfig, name: str, dim: int) -> LearnedConfig:

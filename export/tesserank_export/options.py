@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tesserank.arguments import check_least
 from tesserank.errors import ConfigError
+from tesserank.files import sha256_file
 from tesserank_export.events import EventFields, UnknownPolicy
 from tesserank_export.parity import TOLERANCES, Tolerance
 
@@ -52,3 +54,8 @@ class ExportOptions:
             raise ConfigError("--hold-out needs --events: without a log there is nothing to hold out")
         if self.seed > _MAX_SEED:
             raise ConfigError(f"--seed must be at most {_MAX_SEED}, not {self.seed}")
+
+    def log_identity(self) -> list[Any]:
+        """Names the events that are learned from, for a step that does."""
+        content = sha256_file(self.events) if self.events else None
+        return [content, asdict(self.event_fields), self.hold_out]

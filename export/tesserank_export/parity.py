@@ -24,7 +24,7 @@ from tesserank.maxsim.cpu import unit_scores
 from tesserank.maxsim.ragged import Ragged
 from tesserank.maxsim.topk import top_k
 from tesserank.maxsim.vectors import FloatVectors, ItemVectors
-from tesserank_export.text_space import as_units, known_rows
+from tesserank_export.spaces import as_units, known_rows
 
 TOP = 10
 _TIE = 1e-5  # of the best score: closer is the same, but for the roundings of float32

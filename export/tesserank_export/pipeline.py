@@ -14,7 +14,7 @@ from tesserank.artifact.layout import Layout
 from tesserank.encoding.template import Template
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.errors import DataError
-from tesserank.segments.config import SegmentsConfig
+from tesserank.segments.config import RELEVANT_COMPONENTS, SegmentsConfig
 from tesserank.segments.reader import load_segments
 from tesserank_export.catalog import Catalog, read_catalog
 from tesserank_export.checkpoint import Checkpoint, resolve_checkpoint
@@ -29,6 +29,8 @@ from tesserank_export.options import PLAIN, TENSORRT, TORCH, ExportOptions
 from tesserank_export.publish import publish_artifact
 from tesserank_export.search_steps import Parts, SearchSteps
 from tesserank_export.steps import Steps, library_versions
+from tesserank_export.text_space import Texts
+from tesserank_export.text_steps import TextSteps
 
 
 class Export:
@@ -60,15 +62,20 @@ class Export:
         backbone = encoders.backbone()
         projection = encoders.projection(backbone, items)
         encoder_part = encoders.encoder(backbone, projection, tokenizer_part)
+        text_steps = TextSteps(options, self.steps, encoders.template, items, tokenizer.vocabulary_size)
+        if events is not None and options.fit:
+            self._fit(text_steps.encode(encoder_part), events)
+        if self._config.items.projection == RELEVANT_COMPONENTS:
+            projection = text_steps.adapted(projection, text_steps.encode(encoder_part), events)
+            encoder_part = encoders.encoder(backbone, projection, tokenizer_part)
         makers = {TORCH: encoders.torch_engine, PLAIN: encoders.plain, TENSORRT: encoders.plan}
         engines = {engine: makers[engine](projection, backbone) for engine in options.engines}
         parity = encoders.parity(projection, encoder_part, items, engines)
         cross_encoder_part = encoders.cross_encoder(backbone)
-        if options.fit and events is not None:
-            texts = IndexSteps(options, self.steps, self._config, encoders.template, encoder_part)
-            self._fit(texts.index(catalog, None, items, tokenizer.vocabulary_size), events)
-        indexes = IndexSteps(options, self.steps, self._config, encoders.template, encoder_part)
-        index_part = indexes.index(catalog, events, items, tokenizer.vocabulary_size)
+        texts = text_steps.encode(encoder_part)
+        token_weights = text_steps.token_weights(self._config.items.token_weights, events)
+        indexes = IndexSteps(options, self.steps, self._config, encoder_part)
+        index_part = indexes.index(catalog, events, texts, token_weights)
         search_parts = Parts(tokenizer_part, encoder_part, index_part)
         search = SearchSteps(options, self.steps, self._config, encoders.template, search_parts)
         searched = search.search(catalog, events)
@@ -89,9 +96,9 @@ class Export:
             provenance=self._provenance(catalog, events, checkpoint, projection, truncated),
         )
 
-    def _fit(self, text_index: Path, events: Events) -> None:
+    def _fit(self, texts: Texts, events: Events) -> None:
         """From here on the configuration is what fits the log."""
-        fitted = FitStep(self._options, self.steps, self._config, self._text, text_index).fit(events)
+        fitted = FitStep(self._options, self.steps, self._config, self._text, texts).fit(events)
         self._config, self._text, self.fitted = fitted.config, fitted.text, fitted.record
 
     def _read_catalog(self) -> Catalog:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.template import Template
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.errors import EmptyRequestError
-from tesserank.files import link_or_copy, sha256_file
+from tesserank.files import link_or_copy
 from tesserank.index import ItemIndex, load_index
 from tesserank.search.fitting import fit_stand_in
 from tesserank.search.proposer import StandInProposer
@@ -70,8 +70,7 @@ class SearchSteps:
         content = [self._parts.index.parent.name, self._options.seed, code]
         stand_ins = self._steps.run("stand-ins", "search: stand-ins for the vectors", content, self._fit)
         content += [self._parts.encoder.parent.name, self._options.precision, repr(self._config), config.candidates]
-        content += [sha256_file(self._options.events) if self._options.events else None]
-        content += [asdict(self._options.event_fields), self._options.hold_out]
+        content += [self._options.log_identity()]
 
         def build(scratch: Path) -> None:
             for path in sorted((stand_ins / INDEX_PART).rglob("*.npy")):

@@ -1,8 +1,10 @@
-"""The text space of the index: token vectors of every item, IDF weights, optional pooling."""
+"""The text space of the index: token vectors of every item, what tokens weigh, optional pooling."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +14,59 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from tesserank.encoding.batch import Encode, EncoderRows, encode_composed
 from tesserank.encoding.template import Template
 from tesserank.index import Space
-from tesserank.maxsim.cpu import unit_scores
 from tesserank.maxsim.ragged import Ragged
-from tesserank.maxsim.vectors import KINDS, ItemVectors, quantise
-from tesserank_export import compact
-from tesserank_export.collaborative.learned import Learned
+from tesserank.segments.config import RELEVANCE, TEXT_SPACE, UNIFORM, ItemsConfig
+from tesserank_export.relevance import Pairs, relevance_weights
+from tesserank_export.spaces import make_space
 
 SHARD_ITEMS = 1024
 _ROWS = EncoderRows(32)  # a call of the encoder
+_TOKENS_AT_ONCE = 1 << 16
 TokenIds = Sequence[Sequence[int]]
 
 
-def token_weights(kind: str, items: TokenIds, vocabulary: int) -> NDArray[np.float32]:
-    """What every token id weighs, float32 [vocabulary]: ``idf``, or ``uniform``: 1."""
-    if kind == "uniform":
+@dataclass(frozen=True)
+class Texts:
+    """A catalogue that went through an encoder: what its text space is made of."""
+
+    items: TokenIds  # [N] the token ids of each
+    vocabulary: int  # one above the largest token id
+    dim: int
+    shards: Sequence[Path]  # of ``encode_shard``, in order
+
+    @property
+    def identity(self) -> list[str]:
+        """Names the token ids and the encoder, for a step that uses them."""
+        return [shard.parent.name for shard in self.shards]
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """[N + 1]: the tokens of item i are offsets[i]:offsets[i + 1]; there may be none."""
+        return np.concatenate([[0], np.cumsum([len(item) for item in self.items])]).astype(np.int64)
+
+    def tokens(self) -> NDArray[np.float16]:
+        """Vectors of all tokens, [T, dim], from the shards."""
+        loaded = [shard for shard in map(np.load, self.shards) if len(shard)]
+        return np.concatenate(loaded) if loaded else np.empty((0, self.dim), dtype=np.float16)
+
+
+def token_weights(kind: str, items: TokenIds, vocabulary: int, pairs: Pairs) -> NDArray[np.float32]:
+    """What every token id weighs, float32 [vocabulary]: ``idf``, ``relevance`` by the ``pairs``, or ``uniform``: 1."""
+    if kind == UNIFORM:
         return np.ones(vocabulary, dtype=np.float32)
+    if kind == RELEVANCE:
+        return relevance_weights(items, vocabulary, pairs)
     return inverse_document_frequency(items, vocabulary)
+
+
+def projected(tokens: NDArray[np.float16], components: NDArray[np.float32]) -> NDArray[np.float16]:
+    """``tokens`` [T, d] as an encoder gives them whose projection is followed by ``components`` [d, d]."""
+    out = np.empty_like(tokens)
+    for first in range(0, len(tokens), _TOKENS_AT_ONCE):
+        moved = tokens[first : first + _TOKENS_AT_ONCE].astype(np.float32) @ components.T
+        moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
+        out[first : first + len(moved)] = moved
+    return out
 
 
 def inverse_document_frequency(items: TokenIds, vocabulary: int) -> NDArray[np.float32]:
@@ -52,16 +91,26 @@ def encode_shard(items: TokenIds, template: Template, encode: Encode, path: Path
     np.save(path, np.concatenate(vectors).astype(np.float16) if vectors else np.empty((0, 0), dtype=np.float16))
 
 
+def make_text_space(
+    texts: Texts, tokens: NDArray[np.float16], weights: NDArray[np.float32], config: ItemsConfig, seed: int
+) -> tuple[Space, Ragged]:
+    """The text space, and its vectors as they were before they were quantised.
+
+    ``tokens`` [T, d] are vectors of all tokens of the ``texts``, ``weights`` [vocabulary] what each id weighs.
+    """
+    vectors, own_weights, labels = text_vectors(texts.items, tokens, weights, config.pooling_factor)
+    space = make_space(TEXT_SPACE, vectors, own_weights, labels, config.vectors, seed, texts.vocabulary)
+    return space, vectors
+
+
 def text_vectors(
-    items: TokenIds, shards: Sequence[Path], dim: int, idf: NDArray[np.float32], pooling: int
+    items: TokenIds, tokens: NDArray[np.float16], idf: NDArray[np.float32], pooling: int
 ) -> tuple[Ragged, NDArray[np.float32], NDArray[np.int64]]:
-    """Put the shards together and pool if asked: vectors, float16 [T, d] ragged, weights, float32 [T], labels, [T].
+    """Cut ``tokens`` [T, d] up and pool if asked: vectors, float16 ragged, weights, float32, and labels of each.
 
     A vector's label is its token id, of a pooled one that which weighs most. An item without tokens gets one zero
     vector of weight 1 and label 0.
     """
-    loaded = [shard for shard in map(np.load, shards) if len(shard)]
-    tokens = np.concatenate(loaded) if loaded else np.empty((0, dim), dtype=np.float16)
     vectors: list[NDArray[np.float16]] = []
     weights: list[NDArray[np.float32]] = []
     labels: list[NDArray[np.int64]] = []
@@ -72,7 +121,7 @@ def text_vectors(
         if not len(own):
             own_labels = np.zeros(1, dtype=np.int64)
             own_weights = np.ones(1, dtype=np.float32)
-            own = np.zeros((1, dim), dtype=np.float16)
+            own = np.zeros((1, tokens.shape[1]), dtype=np.float16)
         else:
             own_labels = np.asarray(item, dtype=np.int64)
             own_weights = idf[own_labels]
@@ -82,88 +131,6 @@ def text_vectors(
         weights.append(own_weights)
         labels.append(own_labels)
     return Ragged.of(vectors), np.concatenate(weights), np.concatenate(labels)
-
-
-def make_learned_space(name: str, learned: Learned, kind: str) -> Space:
-    """The space of one vector an item, quantised, and its scale.
-
-    ``kind``, one of ``maxsim.vectors.KINDS``, is the items': no kernel goes through queries, so they are float16, which
-    keeps the direction of short ones too.
-    """
-    weights = np.ones(len(learned.items), dtype=np.float32)
-    items = quantise(kind, one_each(learned.items))
-    asked = None if learned.queries is None else quantise("float16", one_each(learned.queries))
-    scale = space_scale(items, weights, queries=asked, of_moments=learned.moments is not None)
-    return Space(name, items, weights, scale, asked, learned.moments)
-
-
-def one_each(vectors: NDArray[np.float32]) -> Ragged:
-    """Every item with one vector of [n, d]."""
-    return Ragged(vectors, np.arange(len(vectors) + 1, dtype=np.int64))
-
-
-def make_space(
-    name: str,
-    vectors: Ragged,
-    weights: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    kind: str,
-    seed: int = 0,
-    vocabulary: int = 0,
-) -> Space:
-    """The space of float vectors [T, d], one at least an item, weights [T] and labels [T]; quantised, and its scale.
-
-    ``labels`` say what kind of token each is, of ``vocabulary``; ``seed`` is of random choices: see ``compact.fit``.
-    """
-    items = quantise(kind, vectors) if kind in KINDS else compact.fit(vectors, weights, labels, seed, vocabulary)
-    stored = weights.astype(np.float16).astype(np.float32)
-    return Space(name, items, stored, space_scale(items, stored))
-
-
-def space_scale(
-    items: ItemVectors,
-    weights: NDArray[np.float32],
-    seed: int = 0,
-    segments: int = 128,
-    candidates: int = 512,
-    queries: ItemVectors | None = None,
-    of_moments: bool = False,
-) -> float:
-    """1 / standard deviation of the score of random segments with random other items.
-
-    Segments are items, with those of ``queries`` as vectors if they have their own, or moments, with one of them each.
-    Scores of different spaces are comparable once each is divided by its own spread. 1.0 for a space without any.
-    """
-    rng = np.random.default_rng(seed)
-    asks, own = (items, weights) if queries is None else (queries, np.ones(len(queries), dtype=np.float32))
-    known, asking = known_rows(items), known_rows(asks)
-    if len(known) < 2 or len(asking) < (1 if of_moments else 2):
-        return 1.0
-    asked = rng.choice(asking, min(segments, len(asking)), replace=False)
-    others = rng.choice(known, min(candidates, len(known)), replace=False)
-    scores = unit_scores(*as_units(asks, own, asked), items, others)
-    spread = float((scores if of_moments else scores[others[:, None] != asked[None, :]]).std())
-    return 1.0 / spread if spread > 0 else 1.0
-
-
-def known_rows(items: ItemVectors) -> NDArray[np.int64]:
-    """Rows of the items that the space knows something of: those with a vector that is not zero."""
-    lengths = items.lengths
-    single = np.flatnonzero(lengths == 1)  # what a space knows nothing of has one zero vector
-    known = lengths > 0
-    known[single] = items.decode(single).vectors.any(axis=1)
-    return np.flatnonzero(known)
-
-
-def as_units(
-    items: ItemVectors, weights: NDArray[np.float32], rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Items as segments of one unit each: their tokens [Q, d], token weights [Q] and starts [len(rows)]."""
-    taken = items.decode(rows)
-    raw = np.concatenate([weights[items.offsets[row] : items.offsets[row + 1]] for row in rows])
-    starts = taken.offsets[:-1]
-    totals = np.repeat(np.maximum(np.add.reduceat(raw, starts), 1e-12), taken.lengths)
-    return taken.vectors, (raw / totals).astype(np.float32), starts
 
 
 def _pool(

@@ -24,7 +24,8 @@ LEARNED_SPACES = (
 CUTS = ("item", "session", "content")
 METHODS = ("sum", "softmax")
 SEARCHES = ("auto", "exhaustive", "pruned")
-TOKEN_WEIGHTS = ("idf", "uniform")
+IDF, RELEVANCE, UNIFORM = TOKEN_WEIGHTS = ("idf", "relevance", "uniform")
+ENCODER, RELEVANT_COMPONENTS = PROJECTIONS = ("encoder", "relevant_components")
 # A content boundary is known once min_items - 1 more events have happened. With more than 2 of them, it could fall into
 # a segment that was already closed for its length, and appending an event would change two segments instead of one.
 MAX_MIN_ITEMS = 3
@@ -37,11 +38,13 @@ class ItemsConfig:
     token_limit: int = 32
     pooling_factor: int = 1  # 1: every token keeps its vector; n: about one vector in n is kept (clustered means)
     vectors: str = DEFAULT_KIND  # how the index stores them: see tesserank.maxsim.vectors
-    token_weights: str = "idf"  # inverse document frequency, or every token the same
+    token_weights: str = IDF  # inverse document frequency, relevance by the log, or every token the same
+    projection: str = ENCODER  # to token vectors: the encoder's, or that followed by the log's relevant components
 
     def check(self) -> None:
         checks.one_of(tuple(CLASSES), vectors=self.vectors)
         checks.one_of(TOKEN_WEIGHTS, token_weights=self.token_weights)
+        checks.one_of(PROJECTIONS, projection=self.projection)
         checks.at_least(1, token_limit=self.token_limit, pooling_factor=self.pooling_factor)
 
 

@@ -118,7 +118,7 @@ def test_rows_share_an_export_if_it_has_what_each_of_them_needs(full: Table) -> 
             assert set(wanted.spaces()) <= set(exported.spaces())
             assert (exported.items, exported.learned) == (wanted.items, wanted.learned)
             assert row.options == group.options
-    assert len({group.key for group in groups}) == len(groups) == 13
+    assert len({group.key for group in groups}) == len(groups) == 15
 
 
 def histories_of(*items: Sequence[int]) -> list[History]:

@@ -84,6 +84,7 @@ MISTAKES = {
     "items.pooling_factor": "[items]\npooling_factor = 0",
     "items.vectors": '[items]\nvectors = "int3"',
     "items.token_weights": '[items]\ntoken_weights = "bm25"',
+    "items.projection": '[items]\nprojection = "pca"',
     "history.cut": '[history]\ncut = "weekly"',
     "history.max_events": "[history]\nmax_events = 0",
     "history.session_gap_s": "[history]\nsession_gap_s = 0",

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from tesserank.artifact.bundle import open_segments
 from tesserank.artifact.layout import Layout
@@ -19,7 +20,7 @@ from tesserank.artifact.store import current_artifact
 from tesserank.cli import main
 from tesserank.errors import ConfigError
 from tesserank.index import load_index
-from tesserank.segments.config import SegmentsConfig
+from tesserank.segments.config import ItemsConfig, SegmentsConfig
 from tesserank.segments.reader import parse_segments
 from tesserank.serving.interaction import LateInteraction
 from tesserank.serving.request import UserContext
@@ -27,7 +28,11 @@ from tesserank_export.events import Events
 from tesserank_export.fit.cases import Cases, make_cases
 from tesserank_export.fit.choice import FOLDS, Judge
 from tesserank_export.fit.scoring import SpaceScores, Way
+from tesserank_export.fit.steps import FitStep, Fitted
 from tesserank_export.heldout import PLAIN, PROTOCOLS
+from tesserank_export.options import ExportOptions
+from tesserank_export.steps import Steps
+from tesserank_export.text_space import Texts
 from tests.core.tensorboard import read_run
 from tests.core.world import ITEMS, MOMENTS, CountingEncoder, make_config, make_embedder, make_index
 from tests.evaluation.logs import log_of, random_log
@@ -240,6 +245,53 @@ def test_planted_seasons_are_found(bert: Path, tmp_path: Path) -> None:
     assert config.history.spaces["trend"].weight > 0
     assert index.spaces["trend"].moments is not None
     assert load_manifest(artifact, []).provenance["fit"]["steps"][-1]["gain"] > 0.05
+
+
+def topics(folder: Path, users: int, noise: float = 0.0, seed: int = 0) -> tuple[Texts, Events]:
+    """Everybody keeps to a topic, which one token of an item's text names; the others are rarer and say nothing.
+
+    ``noise``: how much vectors differ in one direction, whatever the token.
+    """
+    rng, n_topics, n_items, dim = np.random.default_rng(seed), 20, 600, 16
+    vocabulary = n_topics + 2 * n_items
+    of_token = rng.normal(size=(vocabulary, dim))
+    fillers = rng.permutation(np.repeat(np.arange(n_topics, vocabulary), 2)).reshape(n_items, 4)
+    items = [[item % n_topics, *own] for item, own in enumerate(fillers.tolist())]
+    vectors = of_token[np.concatenate(items)]
+    vectors[:, 0] += noise * rng.normal(size=len(vectors))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.save(folder / "vectors.npy", vectors.astype(np.float16))
+    histories = []
+    for user in range(users):
+        own = rng.choice(np.arange(user % n_topics, n_items, n_topics), 4, replace=False)
+        histories.append([(int(item), time) for time, item in enumerate(own, 1)])
+    return Texts(items, vocabulary, dim, [folder / "vectors.npy"]), log_of(histories)
+
+
+def fit_texts(folder: Path, texts: Texts, log: Events, segments: str = "") -> Fitted:
+    options = ExportOptions(catalog=folder, store=folder, work=folder / "work", collaborative_dim=16)
+    step = FitStep(options, Steps(options.work, Console(quiet=True)), parse_segments(segments), segments, texts)
+    return step.fit(log)
+
+
+@pytest.mark.parametrize("begun", ["idf", "relevance"])
+def test_what_tokens_weigh_is_learned_and_written(tmp_path: Path, begun: str) -> None:
+    """Of items that few have met, texts say the most, and of these the tokens that neighbours share."""
+    texts, log = topics(tmp_path, users=200)
+    segments = f'[items]\ntoken_weights = "{begun}"\nvectors = "int16"\n'
+    found = fit_texts(tmp_path, texts, log, segments)
+    assert found.config.items == replace(ItemsConfig(), token_weights="relevance", vectors="int16")
+    taken = [step["step"] for step in found.record["steps"] if step["taken"]]
+    assert ("text alone: token weights relevance, projection encoder" in taken) == (begun == "idf")
+
+
+def test_a_projection_is_learned_and_written(tmp_path: Path) -> None:
+    texts, log = topics(tmp_path, users=200, noise=4.0)
+    found = fit_texts(tmp_path, texts, log)
+    assert found.config.items == ItemsConfig(token_weights="relevance", projection="relevant_components")
+    taken = [step["step"] for step in found.record["steps"] if step["taken"]]
+    assert "text alone: token weights relevance, projection relevant_components" in taken
+    assert 'projection = "relevant_components"' in found.text
 
 
 def test_the_same_log_and_seed_fit_alike(bert: Path, tmp_path: Path) -> None:

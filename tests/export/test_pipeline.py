@@ -34,7 +34,9 @@ from tests.export.tiny import (
     write_items,
 )
 
-ALL_STEPS = {"tokenizer", "backbone", "projection", "encoder", "parity", "cross_encoder", "text", "index"}
+ALL_STEPS = {
+    *("tokenizer", "backbone", "projection", "encoder", "parity", "cross_encoder", "text", "token-weights", "index"),
+}
 
 
 @pytest.fixture

@@ -19,8 +19,17 @@ from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.index import Space, load_index
 from tesserank.maxsim.ragged import Ragged
 from tesserank.maxsim.vectors import KINDS, ItemVectors, quantise
-from tesserank_export import text_space
-from tesserank_export.text_space import inverse_document_frequency, known_rows, space_scale, token_weights
+from tesserank.segments.config import ItemsConfig
+from tesserank_export.relevance import NO_PAIRS
+from tesserank_export.spaces import known_rows, space_scale
+from tesserank_export.text_space import (
+    Texts,
+    inverse_document_frequency,
+    make_text_space,
+    projected,
+    text_vectors,
+    token_weights,
+)
 from tests.export.conftest import Exported
 from tests.export.tiny import EMPTY_ROW, ITEMS, LONG_ROW
 
@@ -36,9 +45,11 @@ def naive_idf(items: list[list[int]], token: int) -> float:
 @given(items=token_lists)
 def test_tokens_weigh_their_idf_or_all_the_same(items: list[list[int]]) -> None:
     np.testing.assert_array_equal(
-        token_weights("idf", items, VOCABULARY), inverse_document_frequency(items, VOCABULARY)
+        token_weights("idf", items, VOCABULARY, NO_PAIRS), inverse_document_frequency(items, VOCABULARY)
     )
-    np.testing.assert_array_equal(token_weights("uniform", items, VOCABULARY), np.ones(VOCABULARY, dtype=np.float32))
+    np.testing.assert_array_equal(
+        token_weights("uniform", items, VOCABULARY, NO_PAIRS), np.ones(VOCABULARY, dtype=np.float32)
+    )
 
 
 @given(items=token_lists)
@@ -61,8 +72,9 @@ def make_space(items: list[list[int]], folder: Path, pooling: int = 1) -> tuple[
     for number, part in enumerate((vectors[:half], vectors[half:])):
         np.save(folder / f"{number}.npy", part)
     idf = inverse_document_frequency(items, VOCABULARY)
-    made = text_space.text_vectors(items, [folder / "0.npy", folder / "1.npy"], DIM, idf, pooling)
-    return text_space.make_space("text", *made, "float16"), vectors
+    texts = Texts(items, VOCABULARY, DIM, [folder / "0.npy", folder / "1.npy"])
+    config = ItemsConfig(vectors="float16", pooling_factor=pooling)
+    return make_text_space(texts, texts.tokens(), idf, config, seed=0)[0], vectors
 
 
 @given(items=token_lists)
@@ -82,6 +94,17 @@ def test_without_pooling_every_token_keeps_its_vector_and_its_idf(
         start += len(item)
 
 
+def test_tokens_are_projected_and_of_unit_length_again() -> None:
+    components = np.random.default_rng(1).normal(size=(DIM, DIM)).astype(np.float32)
+    tokens = np.concatenate([unit(70), np.zeros((1, DIM), dtype=np.float16)])
+    found = projected(tokens, components)
+    assert found.dtype == np.float16
+    for token, moved in zip(tokens[:-1].astype(np.float64), found[:-1].astype(np.float64), strict=True):
+        expected = components.astype(np.float64) @ token
+        np.testing.assert_allclose(moved, expected / np.linalg.norm(expected), atol=2**-11)
+    assert not found[-1].any()
+
+
 @pytest.mark.parametrize("factor", [2, 3])
 def test_pooling_keeps_one_vector_in_n_of_unit_length_and_the_whole_weight(factor: int, tmp_path: Path) -> None:
     items = [[1, 2, 3, 4, 5, 6], [7], [], [1, 1, 8, 9, 10], list(range(VOCABULARY))]
@@ -95,11 +118,10 @@ def test_pooling_keeps_one_vector_in_n_of_unit_length_and_the_whole_weight(facto
             np.testing.assert_allclose(space.item_weights(row).sum(), idf[item].sum(), rtol=2**-11)  # float16
 
 
-def test_pooling_joins_the_vectors_that_are_alike(tmp_path: Path) -> None:
+def test_pooling_joins_the_vectors_that_are_alike() -> None:
     east, north = np.eye(DIM, dtype=np.float16)[:2]
-    np.save(tmp_path / "0.npy", np.stack([east, north, east, north]))
     idf = np.array([1, 2, 4, 8], dtype=np.float32)
-    vectors, weights, labels = text_space.text_vectors([[0, 1, 2, 3]], [tmp_path / "0.npy"], DIM, idf, 2)
+    vectors, weights, labels = text_vectors([[0, 1, 2, 3]], np.stack([east, north, east, north]), idf, 2)
     said = zip(vectors.item(0), weights, labels, strict=True)
     pooled = {tuple(vector[:2].tolist()): (weight, label) for vector, weight, label in said}
     assert pooled == {(1.0, 0.0): (5.0, 2), (0.0, 1.0): (10.0, 3)}, "the label is that of the heaviest token"

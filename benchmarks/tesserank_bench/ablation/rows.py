@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tesserank.segments.config import LEARNED_SPACES, SegmentsConfig
+from tesserank.segments.config import (
+    ENCODER,
+    IDF,
+    LEARNED_SPACES,
+    RELEVANCE,
+    RELEVANT_COMPONENTS,
+    UNIFORM,
+    SegmentsConfig,
+)
 from tesserank_export.fit.candidates import LONG_HISTORY, TREND, TREND_RECENCY
 
 Table = dict[str, Any]  # of a segments file
@@ -54,7 +62,7 @@ def all_rows(full: SegmentsConfig, dim: int) -> list[Row]:
     """Every row, the full configuration first. ``dim``: of the full configuration's token vectors."""
     newest = full.history.max_events
     rows = [Row(FULL, FULL), *_as_proposed(newest), *_cuts(newest), *_aggregations(full), *_spaces(full)]
-    return [*rows, *_vectors(dim)]
+    return [*rows, *_vectors(full, dim)]
 
 
 def _as_proposed(newest: int) -> Iterator[Row]:
@@ -106,11 +114,22 @@ def _aggregations(full: SegmentsConfig) -> Iterator[Row]:
     yield Row("sum over segments", group, _in_every_space(full, method="sum"))
     for temperature, name in ((0.05, "maximum (τ = 0.05)"), (1.0, "soft maximum, τ = 1"), (4.0, "soft maximum, τ = 4")):
         yield Row(name, group, _in_every_space(full, method="softmax", temperature=temperature))
-    yield Row("tokens weigh all the same (no IDF)", group, {"items": {"token_weights": "uniform"}})
+    yield from _token_weights(full, group)
     for recency in (1.0, 0.6):
         yield Row(f"recency {recency:g}", group, _in_every_space(full, recency=recency))
     for events in (5, 20, 50):
         yield Row(f"the newest {events} events", group, _in_every_space(full, max_events=events))
+
+
+def _token_weights(full: SegmentsConfig, group: str) -> Iterator[Row]:
+    names = {
+        IDF: "tokens weigh by IDF",
+        RELEVANCE: "tokens weigh by relevance (learned)",
+        UNIFORM: "tokens weigh all the same (no IDF)",
+    }
+    for kind, name in names.items():
+        if kind != full.items.token_weights:
+            yield Row(name, group, {"items": {"token_weights": kind}})
 
 
 def _in_every_space(full: SegmentsConfig, **changes: Any) -> Table:
@@ -142,11 +161,14 @@ def _added(space: str) -> Table:
     return {"weight": 1.0, "method": "sum"} if space in ("ease", "transitions") else {"weight": 1.0}
 
 
-def _vectors(dim: int) -> Iterator[Row]:
+def _vectors(full: SegmentsConfig, dim: int) -> Iterator[Row]:
     group = "vectors"
     for wanted in (32, 64, 384):
         if wanted != dim:
             yield Row(f"token vectors of {wanted} dimensions", group, options={"dim": wanted})
+    for kind, name in ((ENCODER, "the encoder's"), (RELEVANT_COMPONENTS, "relevant components (learned)")):
+        if kind != full.items.projection:
+            yield Row(f"token vectors projected: {name}", group, {"items": {"projection": kind}})
     for wanted in (50, 256):
         yield Row(f"collaborative vectors of {wanted} dimensions", group, options={"collaborative_dim": wanted})
     for factor in (2, 4):

@@ -25,7 +25,7 @@ from tesserank.serving.segments import UserSegments
 from tesserank_bench.real_input import User
 from tesserank_export.collaborative import Learned
 from tesserank_export.index_steps import stored_kind
-from tesserank_export.text_space import make_learned_space, make_space
+from tesserank_export.spaces import make_learned_space, make_space
 
 
 class Material:

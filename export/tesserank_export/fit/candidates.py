@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from tesserank.index import Space
-from tesserank.segments.config import TEXT_SPACE, HistorySpace, LearnedConfig, SegmentsConfig
+from tesserank.segments.config import (
+    IDF,
+    PROJECTIONS,
+    RELEVANCE,
+    RELEVANT_COMPONENTS,
+    TEXT_SPACE,
+    HistorySpace,
+    ItemsConfig,
+    LearnedConfig,
+    SegmentsConfig,
+)
 from tesserank_export.collaborative import learn
 from tesserank_export.events import Events
 from tesserank_export.fit.cases import Cases
 from tesserank_export.fit.scoring import SpaceScores, Way
-from tesserank_export.text_space import make_learned_space
+from tesserank_export.relevance import neighbours, relevant_components
+from tesserank_export.spaces import make_learned_space
+from tesserank_export.text_space import Texts, make_text_space, projected, token_weights
 
 # How far back a space of one vector an item may look, beside [history] max_events: more segments cost it little.
 LONG_HISTORY = 50
@@ -30,35 +42,49 @@ REGRESSIONS = ("ease", "transitions")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A space that may be used. ``settings``: how it is learned; None for text."""
+    """A space that may be used. ``settings``: how it is learned; of text, what its vectors and weights are."""
 
     name: str
-    settings: LearnedConfig | None
+    settings: LearnedConfig | ItemsConfig
     scores: SpaceScores
     way: Way  # to begin with
 
 
 class Candidates:
-    """Learns candidates from ``cases.train`` on demand. ``text`` is the text space as it is served."""
+    """Learns candidates from ``cases.train`` on demand, and from the ``texts`` of the items."""
 
-    def __init__(self, text: Space, cases: Cases, config: SegmentsConfig, kind: str, seed: int) -> None:
+    def __init__(
+        self, texts: Texts, cases: Cases, config: SegmentsConfig, kind: str, seed: int, threads: int = 1
+    ) -> None:
         """``kind``: how learned vectors are stored."""
-        self._text = text
+        self._texts = texts
         self._cases = cases
+        self._items = config.items
+        self._threads = threads
         self._kind = kind
         self._seed = seed
         self._events = config.history.max_events
-        self._n_items = len(text.items)
+        self._n_items = len(texts.items)
         recency, temperature = config.history.recency, config.aggregation.temperature
         self._of_text = _configured_way(config)
         self._of_learned = Way("sum", temperature, recency, self._events)
         self._of_prior = Way("softmax", temperature, recency, self._events)
         self._of_trend = Way("sum", temperature, TREND_RECENCY, LONG_HISTORY)  # keeps its share of long histories
 
-    def text(self) -> Candidate:
-        """The text space."""
+    @cached_property
+    def configured_text(self) -> Candidate:
+        """The text space with the weights of tokens and the projection that are configured."""
+        return self.text(self._items)
+
+    def text(self, items: ItemsConfig) -> Candidate:
+        """The text space as an export would make it of ``cases.train``."""
+        pairs, tokens = neighbours(self._cases.train), self._texts.tokens()
+        if items.projection == RELEVANT_COMPONENTS:
+            tokens = projected(tokens, relevant_components(tokens, self._texts.offsets, pairs, self._seed))
+        weights = token_weights(items.token_weights, self._texts.items, self._texts.vocabulary, pairs)
+        space, _ = make_text_space(self._texts, tokens, weights, items, self._seed)
         way = self._of_text
-        return Candidate(TEXT_SPACE, None, SpaceScores(self._text, self._cases, way.max_events), way)
+        return Candidate(TEXT_SPACE, items, SpaceScores(space, self._cases, way.max_events, self._threads), way)
 
     def learned(self, name: str, settings: LearnedConfig) -> Candidate:
         """A space that is learned."""
@@ -66,7 +92,7 @@ class Candidates:
         space = make_learned_space(name, learned, self._kind)
         way = {POPULARITY: self._of_prior, TREND: self._of_trend}.get(name, self._of_learned)
         most = max(self._events, LONG_HISTORY)
-        return Candidate(name, settings, SpaceScores(space, self._cases, most), way)
+        return Candidate(name, settings, SpaceScores(space, self._cases, most, self._threads), way)
 
     def variants(self) -> Iterator[tuple[str, Sequence[Sequence[LearnedConfig]]]]:
         """Learned spaces but the priors, each with lists of settings: the first setting of the first list is where to
@@ -105,3 +131,13 @@ def _configured_way(config: SegmentsConfig) -> Way:
 def _span(events: Events) -> int:
     """Seconds from the oldest event to the newest."""
     return int(events.timestamp.max() - events.timestamp.min()) if len(events) else 0
+
+
+def other_token_weights(items: ItemsConfig) -> list[ItemsConfig]:
+    """The text space with tokens that weigh otherwise."""
+    return [replace(items, token_weights=kind) for kind in (IDF, RELEVANCE) if kind != items.token_weights]
+
+
+def other_projections(items: ItemsConfig) -> list[ItemsConfig]:
+    """The text space with token vectors by another projection."""
+    return [replace(items, projection=kind) for kind in PROJECTIONS if kind != items.projection]

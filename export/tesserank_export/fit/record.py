@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from tesserank.segments.config import TEXT_SPACE, LearnedConfig, SegmentsConfig
+from tesserank.segments.config import TEXT_SPACE, ItemsConfig, LearnedConfig, SegmentsConfig
 from tesserank_export.fit.search import Chosen, Step
 
 if sys.version_info >= (3, 11):
@@ -29,7 +29,13 @@ def fitted_segments(text: str, config: SegmentsConfig, chosen: Sequence[Chosen])
     unit = _unit(config, chosen)
     spaces = {own.candidate.name: _space(own, own.weight * unit, config) for own in _in_order(chosen)}
     table["history"] = {**table.get("history", {}), "spaces": spaces}
-    learned = {own.candidate.name: _learned(own) for own in _in_order(chosen) if own.candidate.settings is not None}
+    learned: dict[str, dict[str, Any]] = {}
+    for own in chosen:
+        settings = own.candidate.settings
+        if isinstance(settings, ItemsConfig):
+            table["items"] = {**table.get("items", {}), **_differing(settings, config.items)}
+        else:
+            learned[own.candidate.name] = _differing(settings, LearnedConfig())
     table["learned"] = {name: settings for name, settings in learned.items() if settings}
     return tomli_w.dumps(table)
 
@@ -55,10 +61,8 @@ def _space(chosen: Chosen, weight: float, config: SegmentsConfig) -> dict[str, A
     return own if way.method == "sum" else {**own, "temperature": way.temperature}
 
 
-def _learned(chosen: Chosen) -> dict[str, Any]:
-    """What differs from the defaults of [learned]."""
-    defaults, settings = vars(LearnedConfig()), vars(chosen.candidate.settings)
-    return {key: value for key, value in settings.items() if value != defaults[key]}
+def _differing(settings: LearnedConfig | ItemsConfig, usual: LearnedConfig | ItemsConfig) -> dict[str, Any]:
+    return {key: value for key, value in vars(settings).items() if value != vars(usual)[key]}
 
 
 def steps_as_dicts(steps: Sequence[Step]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from tesserank.index import Space
 from tesserank.maxsim import cpu
 from tesserank_export.fit.cases import Cases
 from tesserank_export.heldout import ndcg_at_k, target_ranks
-from tesserank_export.text_space import as_units, known_rows
+from tesserank_export.spaces import as_units, known_rows
 
 TOP_K = 10
 _CASES_AT_ONCE = 64
@@ -34,7 +35,7 @@ class Way:
 class SpaceScores:
     """Scores of the items of a space for every case, in any way; ``max_events``: the most that a way will have."""
 
-    def __init__(self, space: Space, cases: Cases, max_events: int) -> None:
+    def __init__(self, space: Space, cases: Cases, max_events: int, threads: int = 1) -> None:
         self.space = space
         self._cases = cases
         queries = space.items if space.queries is None else space.queries
@@ -47,7 +48,7 @@ class SpaceScores:
         if self._is_linear:
             self._queries, self._items = queries.decode().vectors, space.items.decode().vectors
         else:
-            self._units = _all_units(space, self._distinct)
+            self._units = _all_units(space, self._distinct, threads)
 
     @property
     def is_empty(self) -> bool:
@@ -127,12 +128,13 @@ class _Segments:
         return (self.weights * recency**self.ages).astype(np.float32)
 
 
-def _all_units(space: Space, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+def _all_units(space: Space, rows: NDArray[np.int64], threads: int) -> NDArray[np.float16]:
     """MaxSim of the items of ``rows`` as segments with all items: float16 [rows, n], as they are many."""
     units = np.empty((len(rows), len(space.items)), dtype=np.float16)
-    for first in range(0, len(rows), _ITEMS_AT_ONCE):
-        batch = rows[first : first + _ITEMS_AT_ONCE]
-        units[first : first + len(batch)] = cpu.unit_scores(*as_units(space.items, space.weights, batch), space.items).T
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, len(rows), _ITEMS_AT_ONCE):
+            segments = as_units(space.items, space.weights, rows[first : first + _ITEMS_AT_ONCE])
+            units[first : first + _ITEMS_AT_ONCE] = cpu.unit_scores(*segments, space.items, pool=pool).T
     return units
 
 

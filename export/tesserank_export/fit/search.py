@@ -8,8 +8,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tesserank.segments.config import LearnedConfig
-from tesserank_export.fit.candidates import LONG_HISTORY, POPULARITY, REGRESSIONS, Candidate, Candidates
+from tesserank.segments.config import ItemsConfig, LearnedConfig
+from tesserank_export.fit.candidates import (
+    LONG_HISTORY,
+    POPULARITY,
+    REGRESSIONS,
+    Candidate,
+    Candidates,
+    other_projections,
+    other_token_weights,
+)
 from tesserank_export.fit.cases import Cases
 from tesserank_export.fit.choice import Difference, Gains, Judge
 from tesserank_export.fit.scoring import Scores, Way, gains
@@ -56,8 +64,7 @@ class Search:
 
     def run(self, candidates: Candidates) -> None:
         """Fill ``chosen`` and ``steps``. ``candidates`` learns what is asked for."""
-        text = candidates.text()
-        rivals = [self._alone(Chosen(text, text.way, text.scores.scores(text.way)))]
+        rivals = [self._best_text(candidates)]
         for name, lists in candidates.variants():
             rivals.append(self._best_variant(candidates, name, lists))
         rivals += [Chosen(own, own.way, own.scores.scores(own.way)) for own in candidates.priors()]
@@ -74,6 +81,16 @@ class Search:
         self._prune()
 
     # Each by itself
+
+    def _best_text(self, candidates: Candidates) -> Chosen:
+        """The text space in the way that is best, and then with the weights of tokens and the projection that are."""
+        text = candidates.configured_text
+        best = self._alone(Chosen(text, text.way, text.scores.scores(text.way)))
+        for variants in (other_token_weights, other_projections):
+            others = [candidates.text(items) for items in variants(_items(best))]
+            rivals = [Chosen(other, best.way, other.scores.scores(best.way)) for other in others]
+            best = self._better("text alone", best, rivals, _text_described)
+        return best
 
     def _best_variant(self, candidates: Candidates, name: str, lists: Sequence[Sequence[LearnedConfig]]) -> Chosen:
         """More dimensions may be of use to longer histories alone, and the other way round: both are tried together."""
@@ -253,8 +270,19 @@ def _spread(scores: Scores) -> float:
 
 def _settings(chosen: Chosen) -> LearnedConfig:
     settings = chosen.candidate.settings
-    assert settings is not None  # only learned spaces have variants
+    assert isinstance(settings, LearnedConfig)
     return settings
+
+
+def _items(text: Chosen) -> ItemsConfig:
+    settings = text.candidate.settings
+    assert isinstance(settings, ItemsConfig)
+    return settings
+
+
+def _text_described(text: Chosen) -> str:
+    items = _items(text)
+    return f"token weights {items.token_weights}, projection {items.projection}"
 
 
 def _described(chosen: Chosen) -> str:

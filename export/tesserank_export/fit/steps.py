@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tesserank.errors import ConfigError
-from tesserank.files import read_json, sha256_file, write_json
-from tesserank.index import load_index
+from tesserank.files import read_json, write_json
 from tesserank.segments.config import TEXT_SPACE, SegmentsConfig
 from tesserank.segments.reader import parse_segments
 from tesserank_export.collaborative import Learned, fit_collaborative
@@ -25,8 +24,9 @@ from tesserank_export.fit.search import Search, Step
 from tesserank_export.heldout import PLAIN
 from tesserank_export.index_steps import learned_settings, stored_kind
 from tesserank_export.options import ExportOptions
+from tesserank_export.spaces import make_learned_space
 from tesserank_export.steps import Steps
-from tesserank_export.text_space import make_learned_space
+from tesserank_export.text_space import Texts
 
 # With fewer users to predict for, luck decides: the configuration stays as it is.
 LEAST_USERS = 50
@@ -43,9 +43,9 @@ class Fitted:
 
 
 class FitStep:
-    """Fits a configuration. ``text`` is its segments file's, ``index`` the part index with the text space."""
+    """Fits a configuration. ``text`` is its segments file's; ``texts``: the catalogue by the encoder as it is."""
 
-    def __init__(self, options: ExportOptions, steps: Steps, config: SegmentsConfig, text: str, index: Path) -> None:
+    def __init__(self, options: ExportOptions, steps: Steps, config: SegmentsConfig, text: str, texts: Texts) -> None:
         if config.history.cut != "item":
             raise ConfigError(
                 f'tesserank fit needs history.cut = "item", not {config.history.cut!r}: it scores items of the log'
@@ -54,7 +54,7 @@ class FitStep:
         self._steps = steps
         self._config = config
         self._text = text
-        self._index = index
+        self._texts = texts
         self._protocol = options.hold_out or PLAIN
 
     def fit(self, events: Events) -> Fitted:
@@ -67,16 +67,14 @@ class FitStep:
             write_json(scratch / _RECORD, record)
 
         options = self._options
-        content = sha256_file(options.events) if options.events else None
-        inputs = [content, asdict(options.event_fields), options.hold_out, options.seed, options.collaborative_dim]
-        inputs += [self._index.parent.name, self._text]
+        inputs = [options.log_identity(), options.seed, options.collaborative_dim, self._texts.identity, self._text]
         step = self._steps.run("fit", "fit: spaces, weights, aggregation", inputs, build)
         text = (step / _SEGMENTS).read_text(encoding="utf-8")
         return Fitted(text, parse_segments(text), read_json(step / _RECORD))
 
     def _fit(self, events: Events) -> tuple[str, dict[str, Any]]:
-        index, config, seed = load_index(self._index), self._config, self._options.seed
-        cases = make_cases(events, len(index), config.history.kinds, self._protocol, seed)
+        config, seed = self._config, self._options.seed
+        cases = make_cases(events, len(self._texts.items), config.history.kinds, self._protocol, seed)
         users = len(np.unique(cases.users))
         record: dict[str, Any] = {
             "protocol": self._protocol,
@@ -90,7 +88,7 @@ class FitStep:
             self._steps.say(f"  {users} users to predict for, at least {LEAST_USERS} are needed: left as configured")
             return self._text, record
         kind = stored_kind("", config.items.vectors)
-        candidates = Candidates(index.spaces[TEXT_SPACE], cases, config, kind, seed)
+        candidates = Candidates(self._texts, cases, config, kind, seed, self._options.threads)
         judge = Judge(cases.users, seed)
         configured = self._configured(candidates, cases, kind)
         self._steps.say(f"  as configured: NDCG@10 {configured.mean():.4f} on {len(cases):,} cases")
@@ -106,7 +104,7 @@ class FitStep:
 
     def _configured(self, candidates: Candidates, cases: Cases, kind: str) -> Gains:
         """NDCG@10 of the cases [C] with the configuration as it is."""
-        total = np.zeros((len(cases), len(load_index(self._index))), dtype=np.float32)
+        total = np.zeros((len(cases), len(self._texts.items)), dtype=np.float32)
         for channel in self._config.channels():
             if channel.source == "history":
                 candidate = self._candidate(channel.space, candidates, cases, kind)
@@ -116,11 +114,11 @@ class FitStep:
 
     def _candidate(self, name: str, candidates: Candidates, cases: Cases, kind: str) -> Candidate:
         if name == TEXT_SPACE:
-            return candidates.text()
+            return candidates.configured_text
         settings = learned_settings(self._config, name, self._options.collaborative_dim)
         if name != "collaborative":
             return candidates.learned(name, settings)
-        n_items = len(load_index(self._index))
+        n_items = len(self._texts.items)
         vectors = fit_collaborative(cases.train, n_items, settings.dim, self._options.seed).vectors
         space = make_learned_space(name, Learned(vectors), kind)
         most = self._config.history.spaces[name].max_events or self._config.history.max_events
