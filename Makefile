@@ -44,8 +44,18 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
+# What starts servers or measures time has the machine to itself; the rest goes side by side, a file a process.
+ALONE := $(addprefix tests/,bench demo loadtest server serving)
+
 unit: setup
+ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
+else
+	@status=0; \
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(addprefix --ignore=,$(ALONE)) || status=$$?; \
+	$(BIN)/python -m pytest $(ALONE) || status=$$?; \
+	exit $$status
+endif
 
 SAMPLE := build/sample/ecommerce
 SAMPLE_ARGS := --catalog $(SAMPLE)/items.jsonl.gz --events $(SAMPLE)/events.csv.gz --segments examples/ecommerce/segments.toml

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tesserank.segments.config import ItemsConfig, LearnedConfig
+from tesserank.segments.config import TEXT_SPACE, ItemsConfig, LearnedConfig
 from tesserank_export.fit.candidates import (
     LONG_HISTORY,
     POPULARITY,
@@ -64,7 +64,8 @@ class Search:
 
     def run(self, candidates: Candidates) -> None:
         """Fill ``chosen`` and ``steps``. ``candidates`` learns what is asked for."""
-        rivals = [self._best_text(candidates)]
+        text = candidates.configured_text
+        rivals = [self._alone(Chosen(text, text.way, text.scores.scores(text.way)))]
         for name, lists in candidates.variants():
             rivals.append(self._best_variant(candidates, name, lists))
         rivals += [Chosen(own, own.way, own.scores.scores(own.way)) for own in candidates.priors()]
@@ -77,20 +78,12 @@ class Search:
         for chosen in self.chosen:
             if chosen.candidate.name != POPULARITY:  # whose number is the same whatever the history
                 self._retune(chosen)
+            if chosen.candidate.name == TEXT_SPACE:
+                self._remake(chosen, candidates)
         self._reweigh()
         self._prune()
 
     # Each by itself
-
-    def _best_text(self, candidates: Candidates) -> Chosen:
-        """The text space in the way that is best, and then with the weights of tokens and the projection that are."""
-        text = candidates.configured_text
-        best = self._alone(Chosen(text, text.way, text.scores.scores(text.way)))
-        for variants in (other_token_weights, other_projections):
-            others = [candidates.text(items) for items in variants(_items(best))]
-            rivals = [Chosen(other, best.way, other.scores.scores(best.way)) for other in others]
-            best = self._better("text alone", best, rivals, _text_described)
-        return best
 
     def _best_variant(self, candidates: Candidates, name: str, lists: Sequence[Sequence[LearnedConfig]]) -> Chosen:
         """More dimensions may be of use to longer histories alone, and the other way round: both are tried together."""
@@ -192,20 +185,33 @@ class Search:
     def _retune(self, chosen: Chosen) -> None:
         """Look for a better way to aggregate a space, now that it is one of several."""
         for ways in (_other_histories, _other_methods):
-            rest = self._total(but=chosen)
-            before = gains(rest + np.float32(chosen.weight) * chosen.scores, self.cases)
-            rivals, options = [], []
-            for way in ways(chosen):
-                scores = chosen.candidate.scores.scores(way)
-                unit = chosen.weight * _spread(chosen.scores) / max(_spread(scores), 1e-12)
-                for ratio in (0.5, 1.0, 2.0):
-                    rivals.append((way, unit * ratio))
-                    options.append(gains(rest + np.float32(unit * ratio) * scores, self.cases))
-            names = [f"{_way_described(way)}, weight {weight:.3g}" for way, weight in rivals]
-            index = self._decide(f"{chosen.candidate.name} among others", before, options, names)
-            if index is not None:
-                chosen.way, chosen.weight = rivals[index]
-                chosen.scores = chosen.candidate.scores.scores(chosen.way)
+            rivals = [(chosen.candidate, way) for way in ways(chosen)]
+            self._replace(chosen, rivals, lambda _, way: _way_described(way))
+
+    def _remake(self, text: Chosen, candidates: Candidates) -> None:
+        """Look for better weights of tokens and a better projection: alone, text gains of them what others know too."""
+        for variants in (other_token_weights, other_projections):
+            rivals = [(candidates.text(items), text.way) for items in variants(_items(text.candidate))]
+            self._replace(text, rivals, lambda candidate, _: _text_described(_items(candidate)))
+
+    def _replace(
+        self, chosen: Chosen, rivals: Sequence[tuple[Candidate, Way]], describe: Callable[[Candidate, Way], str]
+    ) -> None:
+        """Put the best rival in its place, with a weight of its own, if that is worth it."""
+        rest = self._total(but=chosen)
+        before = gains(rest + np.float32(chosen.weight) * chosen.scores, self.cases)
+        tried, options = [], []
+        for candidate, way in rivals:
+            scores = candidate.scores.scores(way)
+            unit = chosen.weight * _spread(chosen.scores) / max(_spread(scores), 1e-12)
+            for ratio in (0.5, 1.0, 2.0):
+                tried.append((candidate, way, unit * ratio))
+                options.append(gains(rest + np.float32(unit * ratio) * scores, self.cases))
+        names = [f"{describe(candidate, way)}, weight {weight:.3g}" for candidate, way, weight in tried]
+        index = self._decide(f"{chosen.candidate.name} among others", before, options, names)
+        if index is not None:
+            chosen.candidate, chosen.way, chosen.weight = tried[index]
+            chosen.scores = chosen.candidate.scores.scores(chosen.way)
 
     def _reweigh(self) -> None:
         """Each weight once more, in finer steps."""
@@ -274,14 +280,12 @@ def _settings(chosen: Chosen) -> LearnedConfig:
     return settings
 
 
-def _items(text: Chosen) -> ItemsConfig:
-    settings = text.candidate.settings
-    assert isinstance(settings, ItemsConfig)
-    return settings
+def _items(text: Candidate) -> ItemsConfig:
+    assert isinstance(text.settings, ItemsConfig)
+    return text.settings
 
 
-def _text_described(text: Chosen) -> str:
-    items = _items(text)
+def _text_described(items: ItemsConfig) -> str:
     return f"token weights {items.token_weights}, projection {items.projection}"
 
 
