@@ -252,7 +252,7 @@ def topics(folder: Path, users: int, noise: float = 0.0, seed: int = 0) -> tuple
 
     ``noise``: how much vectors differ in one direction, whatever the token.
     """
-    rng, n_topics, n_items, dim = np.random.default_rng(seed), 20, 600, 16
+    rng, n_topics, n_items, dim = np.random.default_rng(seed), 12, 240, 16
     vocabulary = n_topics + 2 * n_items
     of_token = rng.normal(size=(vocabulary, dim))
     fillers = rng.permutation(np.repeat(np.arange(n_topics, vocabulary), 2)).reshape(n_items, 4)
@@ -281,7 +281,7 @@ def steps_taken(found: Fitted, what: str) -> list[str]:
 @pytest.mark.parametrize("begun", ["idf", "relevance"])
 def test_what_tokens_weigh_is_learned_and_written(tmp_path: Path, begun: str) -> None:
     """Of items that few have met, texts say the most, and of these the tokens that neighbours share."""
-    texts, log = topics(tmp_path, users=200)
+    texts, log = topics(tmp_path, users=150)
     segments = f'[items]\ntoken_weights = "{begun}"\nvectors = "int16"\n'
     found = fit_texts(tmp_path, texts, log, segments)
     assert found.config.items == replace(ItemsConfig(), token_weights="relevance", vectors="int16")
@@ -289,7 +289,7 @@ def test_what_tokens_weigh_is_learned_and_written(tmp_path: Path, begun: str) ->
 
 
 def test_a_projection_is_learned_and_written(tmp_path: Path) -> None:
-    texts, log = topics(tmp_path, users=200, noise=4.0)
+    texts, log = topics(tmp_path, users=150, noise=4.0)
     found = fit_texts(tmp_path, texts, log)
     assert found.config.items == ItemsConfig(token_weights="relevance", projection="relevant_components")
     assert steps_taken(found, "text among others: token weights relevance, projection relevant_components")
