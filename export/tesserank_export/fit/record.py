@@ -33,7 +33,8 @@ def fitted_segments(text: str, config: SegmentsConfig, chosen: Sequence[Chosen])
     for own in chosen:
         settings = own.candidate.settings
         if isinstance(settings, ItemsConfig):
-            table["items"] = {**table.get("items", {}), **_differing(settings, config.items)}
+            if changed := _differing(settings, config.items):
+                table["items"] = {**table.get("items", {}), **changed}
         else:
             learned[own.candidate.name] = _differing(settings, LearnedConfig())
     table["learned"] = {name: settings for name, settings in learned.items() if settings}
