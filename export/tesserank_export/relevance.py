@@ -75,14 +75,13 @@ def relevant_components(
     ``offsets[i]:offsets[i + 1]``, maybe none. Without any pair of two items with tokens M is the identity.
     """
     dim = tokens.shape[1]
-    scatter, count = np.zeros((dim, dim)), 0
+    scatter = np.zeros((dim, dim))  # C but for a factor, which the scaling takes out
     for one, next_one in pairs[np.random.default_rng(seed).permutation(len(pairs))[:_PAIRS]]:
         queries = tokens[offsets[one] : offsets[one + 1]].astype(np.float32)
         answers = tokens[offsets[next_one] : offsets[next_one + 1]].astype(np.float32)
         if len(queries) and len(answers):
             apart = queries - answers[(queries @ answers.T).argmax(axis=1)]
             scatter += apart.T @ apart
-            count += len(apart)
     spread = np.trace(scatter) / dim
     if not spread > 0:
         return np.eye(dim, dtype=np.float32)

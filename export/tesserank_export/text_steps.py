@@ -35,12 +35,20 @@ class TextSteps:
         self._template = template
         self._items = items
         self._vocabulary = vocabulary
+        self._encoded: dict[Path, Texts] = {}
 
     def encode(self, encoder: Path) -> Texts:
         """The catalogue by an encoder, a directory that is its part.
 
-        A shard at a time: an interrupted export goes on at the shard it was in.
+        A shard at a time: an interrupted export goes on at the shard it was in. The fit, the projection and the index
+        all ask for it, mostly of one encoder.
         """
+        if encoder not in self._encoded:
+            dim = read_json(Layout(encoder.parent).encoder_meta)["dim"]
+            self._encoded[encoder] = Texts(self._items, self._vocabulary, dim, self._shards(encoder))
+        return self._encoded[encoder]
+
+    def _shards(self, encoder: Path) -> list[Path]:
         engine: OnnxEngine | None = None
         shards = []
         starts = range(0, len(self._items), text_space.SHARD_ITEMS)
@@ -57,8 +65,7 @@ class TextSteps:
             title = f"text space: items {start + 1:,} to {start + len(shard):,} of {len(self._items):,}"
             step = self._steps.run("text", f"{title} ({number}/{len(starts)})", [encoder.parent.name, shard], build)
             shards.append(step / "vectors.npy")
-        dim = read_json(Layout(encoder.parent).encoder_meta)["dim"]
-        return Texts(self._items, self._vocabulary, dim, shards)
+        return shards
 
     def token_weights(self, kind: str, events: Events | None) -> NDArray[np.float32]:
         """What every token id weighs, float32 [vocabulary]; ``kind`` is ``items.token_weights``."""
@@ -67,7 +74,7 @@ class TextSteps:
             self._steps.say("no events, so token weights by relevance are inverse document frequencies")
 
         def build(scratch: Path) -> None:
-            pairs = neighbours(events) if events is not None and kind == RELEVANCE else NO_PAIRS
+            pairs = NO_PAIRS if events is None else neighbours(events)
             np.save(scratch / _WEIGHTS, text_space.token_weights(kind, self._items, self._vocabulary, pairs))
 
         inputs = [kind, log, digest_of(self._items), self._vocabulary]

@@ -92,7 +92,7 @@ class Candidates:
         space = make_learned_space(name, learned, self._kind)
         way = {POPULARITY: self._of_prior, TREND: self._of_trend}.get(name, self._of_learned)
         most = max(self._events, LONG_HISTORY)
-        return Candidate(name, settings, SpaceScores(space, self._cases, most, self._threads), way)
+        return Candidate(name, settings, SpaceScores(space, self._cases, most), way)
 
     def variants(self) -> Iterator[tuple[str, Sequence[Sequence[LearnedConfig]]]]:
         """Learned spaces but the priors, each with lists of settings: the first setting of the first list is where to
