@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from tesserank.maxsim.jit.arrays import frozen
+from tesserank.maxsim.jit.kept import kept
 from tesserank.maxsim.jit.transpose import transpose
 from tesserank.search.pieces import CODES, PieceVectors
 from tesserank.threads import share
@@ -80,7 +81,7 @@ def lookup_table(
     return frozen(table, np.uint8), frozen(steps, np.float32), frozen(lowest.sum(axis=0), np.float32)
 
 
-@njit(nogil=True)
+@kept()
 def _multiply(units: Any, books: Any, products: Any) -> None:
     """``units`` [G, P, w] and ``books`` [P, w, CODES] -> ``products`` [P, G, CODES]."""
     for piece in range(products.shape[0]):
@@ -93,7 +94,7 @@ def _multiply(units: Any, books: Any, products: Any) -> None:
                     said[code] += value * column[code]
 
 
-@njit(nogil=True)
+@kept()
 def _to_levels(products: Any, lowest: Any, steps: Any, table: Any) -> None:
     """Write what ``lookup_table`` returns: ``lowest`` [P, G], whose sums are the bases; ``steps`` [G], zeros before."""
     pieces, units, codes = products.shape
@@ -111,7 +112,7 @@ def _to_levels(products: Any, lowest: Any, steps: Any, table: Any) -> None:
                     table[piece * codes + code, unit] = np.uint8(min(level, np.float32(LEVELS)))
 
 
-@njit(nogil=True)
+@kept()
 def _add(
     table: Any, codes: Any, rows: Any, every: Any, begin: Any, end: Any, steps: Any, bases: Any, scores: Any
 ) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from tesserank.maxsim.jit.kept import kept
 from tesserank.maxsim.jit.transpose import transpose
 
 WORD = 4  # slots that are summed at once: the bytes of 32 bits
@@ -100,7 +101,7 @@ def _int(value: int) -> ir.Constant:
     return ir.Constant(_I64, value)
 
 
-@njit(nogil=True)
+@kept()
 def scan(
     table: Any,
     codes: Any,
@@ -141,7 +142,7 @@ def scan(
                 out[i] = step * totals[i]
 
 
-@njit(nogil=True)
+@kept()
 def to_levels(values: Any, levels: Any) -> None:
     """``values`` float32 [n, W] rounded to 0..255 -> ``levels`` uint8 [n, W]; what is below 0, or NaN, becomes 0."""
     for i in range(values.shape[0]):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tesserank.maxsim.jit.arrays import frozen
+from tesserank.maxsim.jit.kept import kept
 from tesserank.maxsim.topk import top_k
 
 _BINS = 4096
@@ -21,7 +21,7 @@ def best_rows(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     return np.sort(few[top_k(values[few], count)])
 
 
-@njit(nogil=True)
+@kept()
 def _upper(scores: Any, count: Any) -> Any:
     """Positions, ascending, among which the ``count`` largest of ``scores`` are, and not many others.
 

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tesserank.maxsim.aggregate import check
 from tesserank.maxsim.jit.arrays import frozen
+from tesserank.maxsim.jit.kept import kept
 from tesserank.maxsim.jit.numbers import exp, log
 from tesserank.threads import share
 
@@ -45,7 +45,7 @@ def aggregate(
     return out
 
 
-@njit(nogil=True)
+@kept()
 def _soft_maximum(parts: Any, weights: Any, temperature: Any, begin: Any, end: Any, out: Any) -> None:
     """``out[i] = τ · log Σ_k w_k · exp(parts[k, i] / τ)`` for i from ``begin`` to ``end``.
 
@@ -74,7 +74,7 @@ def _soft_maximum(parts: Any, weights: Any, temperature: Any, begin: Any, end: A
             out[first + i] = temperature * (peaks[i] + log(sums[i]))
 
 
-@njit(nogil=True)
+@kept()
 def _weighted_sum(parts: Any, weights: Any, begin: Any, end: Any, out: Any) -> None:
     """``out[i] = Σ_k w_k · parts[k, i]`` for i from ``begin`` to ``end``; types as of ``_soft_maximum``."""
     for first in range(begin, end, _STRIP):

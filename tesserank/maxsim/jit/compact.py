@@ -19,6 +19,7 @@ from tesserank.maxsim.compact import (
     CompactVectors,
 )
 from tesserank.maxsim.jit.arrays import frozen
+from tesserank.maxsim.jit.kept import kept
 from tesserank.maxsim.jit.numbers import rounded
 
 _FOURS, _PAIRS = np.int64, np.int32  # a piece of a book, as one number
@@ -45,7 +46,7 @@ def decode(items: CompactVectors, begins: NDArray[np.int64], lengths: NDArray[np
     return vectors
 
 
-@njit(nogil=True)
+@kept()
 def _decode(arrays: Any, begins: Any, lengths: Any, order: Any, block: Any, vectors: Any) -> None:
     place = 0
     for i in range(len(begins)):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tesserank.maxsim.jit.arithmetic import PACK, Arithmetic
 from tesserank.maxsim.jit.arrays import frozen
+from tesserank.maxsim.jit.kept import kept
 from tesserank.maxsim.jit.numbers import rounded
 from tesserank.maxsim.jit.tile import STEPS_MULTIPLE
 
@@ -66,7 +67,7 @@ def pack_queries(
     return PackedQueries(packed, sizes, shifts, lost)
 
 
-@njit(nogil=True)
+@kept()
 def _pack(
     tokens: Any, steps: Any, limit: Any, integers: Any, of_steps: Any, zero: Any,
     packed: Any, sizes: Any, shifts: Any, lost: Any,

@@ -13,12 +13,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tesserank.maxsim.jit import units
 from tesserank.maxsim.jit.arithmetic import PACK, Arithmetic
 from tesserank.maxsim.jit.arrays import frozen
+from tesserank.maxsim.jit.kept import kept
 from tesserank.maxsim.jit.queries import pack_queries
 from tesserank.maxsim.jit.stores import Store
 from tesserank.maxsim.jit.tile import make_product
@@ -65,7 +65,7 @@ def _kernel(fill: Callable[..., None], arithmetic: Arithmetic) -> Callable[..., 
     product4, product1 = make_product(arithmetic, 4), make_product(arithmetic, 1)
     depth, integer = arithmetic.depth, arithmetic.item_type
 
-    @njit(nogil=True)
+    @kept(fill, arithmetic)
     def multiply(
         arrays: Any, rows: Any, every: Any, begin: Any, end: Any, queries: Any, factors: Any, scores: Any
     ) -> None:

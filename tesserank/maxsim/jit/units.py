@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from tesserank.maxsim.jit.arithmetic import PACK, PACK_BYTES, Arithmetic
 from tesserank.maxsim.jit.arrays import frozen
+from tesserank.maxsim.jit.kept import kept
 from tesserank.maxsim.jit.queries import pack_queries, query_range
 from tesserank.maxsim.jit.stores import Store
 from tesserank.maxsim.jit.tile import make_tile
@@ -172,7 +173,7 @@ def _kernel(fill: Callable[..., None], arithmetic: Arithmetic) -> Callable[..., 
     """
     match, depth, integer = _matcher(arithmetic), arithmetic.depth, arithmetic.item_type
 
-    @njit(nogil=True)
+    @kept(fill, arithmetic)
     def score(
         arrays: Any, offsets: Any, rows: Any, every: Any, begin: Any, end: Any,
         queries: Any, shifts: Any, factors: Any, starts: Any, scores: Any,
