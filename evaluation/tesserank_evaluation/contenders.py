@@ -67,7 +67,7 @@ class Baseline(Contender):
         """See ``Contender``."""
         started = time.perf_counter()
         index = load_index(Layout(artifact.root).index)
-        recommender = self.fit(Training(cases.held.train, self.catalog.texts, index, self.seed))
+        recommender = self.fit(Training(cases.held.train, self.catalog.texts, index, self.seed, cases.protocol))
         fitted = time.perf_counter() - started
         return Outcome(rank(recommender, cases, len(self.catalog), advance), fitted, recommender.settings)
 

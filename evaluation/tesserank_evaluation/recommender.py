@@ -29,12 +29,16 @@ class Recommender(Protocol):
 
 @dataclass(frozen=True)
 class Training:
-    """What baselines are fitted on: the log without the held-out items, the catalogue's texts, an artefact's index."""
+    """What baselines are fitted on: the log without the held-out items, the catalogue's texts, an artefact's index.
+
+    ``protocol``: by which those are held out, and by which settings are to be chosen.
+    """
 
     events: Events
     texts: Sequence[str]
     index: ItemIndex
     seed: int
+    protocol: str
 
     @property
     def n_items(self) -> int:

@@ -29,6 +29,7 @@ from tesserank_evaluation.recommender import Scores, Training
 from tesserank_evaluation.split import History
 from tesserank_export.catalog import read_catalog
 from tesserank_export.events import read_events
+from tesserank_export.heldout import PLAIN
 from tests.core.world import make_index
 from tests.evaluation.logs import log_of, random_log
 from tests.export.tiny import write_inputs, write_items
@@ -128,7 +129,7 @@ def histories_of(*items: Sequence[int]) -> list[History]:
 
 
 def training(users: int = 30, items: int = 9) -> Training:
-    return Training(random_log(users, items, seed=3), ["text"] * items, make_index(), 0)
+    return Training(random_log(users, items, seed=3), ["text"] * items, make_index(), 0, PLAIN)
 
 
 def test_features_rank_by_what_users_alike_met() -> None:

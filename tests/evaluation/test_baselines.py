@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -23,6 +24,7 @@ from tesserank_evaluation.baselines.vectors import Item2Vec, MaxPooled, MeanPool
 from tesserank_evaluation.baselines.words import Bm25, TfIdf
 from tesserank_evaluation.recommender import Training
 from tesserank_evaluation.split import History
+from tesserank_export.heldout import PLAIN, PROTOCOLS, hold_out_last
 from tests.evaluation.logs import random_log
 
 N_ITEMS = 14  # item 13 is met by nobody
@@ -32,7 +34,7 @@ TEXTS = [" ".join(WORDS[(row * step) % len(WORDS)] for step in range(1, 3 + row 
 
 @pytest.fixture(scope="module")
 def training(index: ItemIndex) -> Training:
-    return Training(random_log(80, N_ITEMS - 1, 2), TEXTS, index, seed=0)
+    return Training(random_log(80, N_ITEMS - 1, 2), TEXTS, index, 0, PLAIN)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +118,7 @@ def test_bm25_is_okapis_formula_word_by_word(training: Training, histories: list
 
 
 def test_texts_without_words_are_refused_by_name(index: ItemIndex) -> None:
-    empty = Training(random_log(5, 3, 0), ["", "", ""], index, 0)
+    empty = Training(random_log(5, 3, 0), ["", "", ""], index, 0, PLAIN)
     with pytest.raises(DataError, match="the texts of 3 items give no words to search by"):
         TfIdf(empty)
 
@@ -137,7 +139,7 @@ def test_pooled_vectors_are_means_of_tokens_and_pool_by_mean_or_maximum(index: I
         length = float(np.linalg.norm(mean))
         np.testing.assert_allclose(vectors[row], mean / length if length else mean, atol=1e-5)
     history = History(np.array([5, 9, 20], dtype=np.int32), np.arange(3), ("view",) * 3)
-    own = Training(training.events, ["x"] * len(index), index, 0)
+    own = Training(training.events, ["x"] * len(index), index, 0, PLAIN)
     np.testing.assert_allclose(
         MeanPooled(own).scores([history])[0], vectors @ vectors[[5, 9, 20]].mean(axis=0), atol=1e-5
     )
@@ -156,19 +158,37 @@ def test_settings_are_chosen_by_what_ranks_held_out_items_best(training: Trainin
             self.fitted_on = len(own.events)
             self.settings = {"sign": sign}
 
-    skewed = Training(random_log(300, 4, 1, longest=4), ["x"] * N_ITEMS, training.index, 0)
+    skewed = Training(random_log(300, 4, 1, longest=4), ["x"] * N_ITEMS, training.index, 0, PLAIN)
     chosen = best_of([partial(Signed, sign=-1.0), partial(Signed, sign=1.0)], skewed)
     assert chosen.settings == {"sign": 1.0}  # ten of the fourteen items are met by nobody
     assert chosen.fitted_on == len(skewed.events)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_settings_are_chosen_by_the_protocol_that_will_judge(training: Training, protocol: str) -> None:
+    fitted: list[int] = []
+
+    class Seen(Popularity):
+        def __init__(self, own: Training) -> None:
+            super().__init__(own)
+            fitted.append(len(own.events))
+
+    best_of([Seen], replace(training, protocol=protocol))
+    kept = hold_out_last(training.events, 0, training.seed, protocol).train
+    assert fitted == [len(kept), len(training.events)]
+
+
+def test_the_protocols_hold_out_different_events_of_that_log(training: Training) -> None:
+    plain, strict = (len(hold_out_last(training.events, 0, 0, protocol).train) for protocol in PROTOCOLS)
+    assert plain > strict
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_scores_every_item_of_every_user(
     name: str, training: Training, histories: list[History]
 ) -> None:
-    own = Training(
-        training.events, [f"{TEXTS[row % N_ITEMS]}" for row in range(len(training.index))], training.index, 0
-    )
+    texts = [f"{TEXTS[row % N_ITEMS]}" for row in range(len(training.index))]
+    own = Training(training.events, texts, training.index, 0, PLAIN)
     recommender = BASELINES[name](own)
     scores = recommender.scores(histories)
     assert scores.shape == (len(histories), own.n_items)

@@ -25,6 +25,7 @@ from tesserank_evaluation.ranking import rank
 from tesserank_evaluation.recommender import Recommender, Training
 from tesserank_evaluation.split import Cases, History, make_cases
 from tesserank_export.events import Events
+from tesserank_export.heldout import PLAIN
 from tests.evaluation.logs import log_of
 
 N_ITEMS = 30
@@ -43,7 +44,7 @@ def planted(users: int, seed: int, step: int = 7) -> Events:
 
 
 def training_of(events: Events, index: ItemIndex) -> Training:
-    return Training(events, ["x"] * N_ITEMS, index, seed=3)
+    return Training(events, ["x"] * N_ITEMS, index, 3, PLAIN)
 
 
 def ndcg(recommender: Recommender, cases: Cases) -> float:

@@ -113,7 +113,7 @@ class Bench:
 
     def _recommender(self, row: Row, opened: OpenArtifact) -> Recommender:
         if row.features is not None:
-            training = Training(self.cases.held.train, self.catalog.texts, opened.index, self.seed)
+            training = Training(self.cases.held.train, self.catalog.texts, opened.index, self.seed, self.cases.protocol)
             return FEATURES[row.features](training)
         config = parse_segments(text_of(row.segments(self.full)))
         missing = set(config.spaces()) - set(opened.index.spaces)

@@ -1,4 +1,4 @@
-"""Choosing a baseline's settings as the export chooses its space: on items held out of what is fitted on."""
+"""Choosing a baseline's settings as ``tesserank fit`` does: on items held out of what is fitted on, by the protocol."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tesserank_evaluation.metrics import gains
 from tesserank_evaluation.ranking import rank
 from tesserank_evaluation.recommender import Recommender, Training
 from tesserank_evaluation.split import make_cases
-from tesserank_export.heldout import PLAIN, hold_out_last
+from tesserank_export.heldout import hold_out_last
 
 CHECK_USERS = 1_000
 _CHECKED_BY = "ndcg@10"
@@ -24,9 +24,9 @@ def best_of(candidates: Sequence[Callable[[Training], R]], training: Training) -
     Those are, for users who are evaluated, the items before their target: the target itself has left the log already.
     Where no user has three items left, the first candidate serves.
     """
-    if not hold_out_last(training.events, 0, training.seed).eligible:
+    if not hold_out_last(training.events, 0, training.seed, training.protocol).eligible:
         return candidates[0](training)
-    cases = make_cases(training.events, CHECK_USERS, training.seed, PLAIN)
+    cases = make_cases(training.events, CHECK_USERS, training.seed, training.protocol)
     inner = replace(training, events=cases.held.train)
     found = []
     for candidate in candidates:

@@ -19,7 +19,7 @@ from tesserank_evaluation.metrics import gains
 from tesserank_evaluation.ranking import rank
 from tesserank_evaluation.recommender import Scores, Training
 from tesserank_evaluation.split import Cases, History, make_cases
-from tesserank_export.heldout import PLAIN, hold_out_last
+from tesserank_export.heldout import hold_out_last
 
 CHECK_USERS = 4_000  # the best epoch differs from its neighbours by less than a thousand users' standard error
 PATIENCE = 5  # epochs without a better one, after which there will be none
@@ -86,15 +86,15 @@ def _digest(training: Training, recipe: Recipe) -> str:
     content = hashlib.sha256()
     for column in (training.events.user, training.events.item):
         content.update(column.tobytes())
-    content.update(repr((training.n_items, training.seed, recipe)).encode())
+    content.update(repr((training.n_items, training.seed, training.protocol, recipe)).encode())
     return content.hexdigest()[:16]
 
 
 def _search(training: Training, options: SasRecOptions, file: Path) -> tuple[int, dict[str, Any]]:
     """The epochs after which held-out items rank best, and what is worth saying of how they were found."""
-    if not hold_out_last(training.events, 0, training.seed).eligible:
+    if not hold_out_last(training.events, 0, training.seed, training.protocol).eligible:
         return _UNCHECKED_EPOCHS, {"converged": None}
-    cases = make_cases(training.events, CHECK_USERS, training.seed, PLAIN)
+    cases = make_cases(training.events, CHECK_USERS, training.seed, training.protocol)
     sequences = sequences_of(cases.held.train, options.recipe.length)
     trainer = Trainer(sequences, training.n_items, options.recipe, training.seed, file, options.clock)
 
