@@ -45,7 +45,8 @@ types: setup
 	$(BIN)/mypy
 
 # What starts servers or measures time has the machine to itself; the rest goes side by side, a file a process.
-ALONE := $(addprefix tests/,bench demo loadtest server serving)
+ALONE := $(addprefix tests/,demo loadtest server serving) \
+	$(addprefix tests/bench/test_,case_study.py cross_check_run.py latency_device.py latency_run.py load.py)
 
 unit: setup
 ifdef ARGS
