@@ -27,7 +27,10 @@ from tesserank.maxsim.vectors import FloatVectors, ItemVectors
 from tesserank_export.spaces import as_units, known_rows
 
 TOP = 10
-_TIE = 1e-5  # of the best score: closer is the same, but for the roundings of float32
+# Closer is the same: of the best score, but for the roundings of float32; and of the space's standard deviation, as
+# spaces are added in units of it. Many items of a log were met alike, and the leading components of a learned space
+# nearly say so.
+_TIE, _TIE_DEVIATIONS = 1e-5, 1e-3
 _INDEX_ITEMS, _INDEX_CANDIDATES = 128, 4096
 
 
@@ -195,8 +198,12 @@ def _agreement(scores: NDArray[np.float32], stored: NDArray[np.float32]) -> floa
     vectors in a learned space, and which ten of thirty come first is for rounding to say.
     """
     shares = []
+    finite = scores[np.isfinite(scores)]
+    told_apart = _TIE_DEVIATIONS * float(finite.std()) if finite.size else 0.0
     for exact, found in zip(scores, stored, strict=True):
         best = top_k(exact, TOP)
-        tie = _TIE * float(np.abs(exact[best]).max(initial=0))
+        if not len(best):  # an item without others
+            continue
+        tie = max(_TIE * float(np.abs(exact[best]).max()), told_apart)
         shares.append(float((exact[top_k(found, TOP)] >= exact[best].min() - tie).mean()))
     return float(np.mean(shares)) if shares else 1.0

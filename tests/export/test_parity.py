@@ -251,3 +251,20 @@ def test_items_that_are_equals_agree_whichever_come_first() -> None:
     worst = Ragged(-vectors.vectors, vectors.offsets)
     space = replace(make_space(vectors, store("float16", vectors)), queries=store("float16", worst))
     assert parity.compare_index(vectors, space, seed=0, queries=vectors).top10_agreement < 0.1
+
+
+@pytest.mark.parametrize(("noise", "agrees"), [(1e-5, True), (0.1, False)])
+def test_items_that_are_equals_but_for_a_truncation_agree_too(noise: float, agrees: bool) -> None:
+    """As above, but the vectors that are learned differ already, by what a truncated decomposition leaves out."""
+    kinds = np.stack([vectors[0] for vectors in unit_vectors(7, texts=3, dim=8)])[np.arange(60) % 3]
+    rng = np.random.default_rng(0)
+    learned, stored = (
+        Ragged((kinds + noise * rng.standard_normal(kinds.shape)).astype(np.float32), np.arange(61)) for _ in range(2)
+    )
+    found = parity.compare_index(learned, make_space(learned, store("float16", stored)), seed=0)
+    assert (found.top10_agreement == 1.0) == agrees
+
+
+def test_a_single_item_has_nobody_to_be_ranked_with() -> None:
+    alone = Ragged.of(unit_vectors(0, texts=1))
+    assert parity.compare_index(alone, make_space(alone, store("int8", alone)), seed=0).top10_agreement == 1.0
