@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
 import textwrap
@@ -25,6 +25,17 @@ from tesserank.maxsim.jit import kept as module
 from tesserank.maxsim.jit.kept import kept
 
 NUMBERS = np.arange(5, dtype=np.float32)
+
+# Of the kernels of these steps, each of which calls another function: its answer, and whether it was compiled.
+TWO_KERNELS = """
+    import json
+    import sys
+
+    from tests.core.test_jit_kept import NUMBERS, make, was_compiled
+
+    kernels = [make(int(step), int(step), inlined=False) for step in sys.argv[1:]]
+    print(json.dumps([(float(kernel(NUMBERS)), was_compiled(kernel)) for kernel in kernels]))
+"""
 
 # What a server's kernels are: of items of many vectors and of one, of both aggregations, of the search.
 EVERY_KERNEL = """
@@ -75,6 +86,7 @@ EVERY_KERNEL = """
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))  # which numba reads again when any of its variables changes
     return tmp_path
 
 
@@ -82,10 +94,10 @@ def files(directory: Path) -> list[Path]:
     return [path for path in sorted(directory.rglob("*")) if path.is_file()]
 
 
-def make(step: float, *made_of: Any) -> Callable[..., Any]:
+def make(step: float, *made_of: Any, inlined: bool = True) -> Callable[..., Any]:
     """A kernel that calls another compiled function, as a new process would make it."""
 
-    @njit
+    @njit(_dbg_optnone=not inlined)
     def add(x: Any) -> Any:
         return x + np.float32(step)
 
@@ -138,7 +150,7 @@ def test_a_change_of_the_source_is_noticed_and_what_it_outdates_goes(
     assert kernel(NUMBERS) == 20
     assert was_compiled(kernel)
     (new,) = files(directory)
-    assert new.name.startswith("changed")
+    assert "changed" in new.name
     assert new != old
 
 
@@ -153,16 +165,54 @@ def test_the_source_is_all_of_the_package(tmp_path: Path, monkeypatch: pytest.Mo
     assert module._source.__wrapped__() != before
 
 
-def test_a_torn_file_is_made_again(directory: Path) -> None:
+def test_what_another_compiler_made_stays_and_what_is_no_file_is_no_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / ".#units.py").symlink_to("nobody@nowhere")  # as an editor locks a file
+    monkeypatch.setattr(module.tesserank, "__file__", str(tmp_path / "package" / "__init__.py"))
+    assert module._source.__wrapped__()
+    make(1)(NUMBERS)
+    monkeypatch.setattr(module, "_compiler", lambda: "another")
+    monkeypatch.setattr(module, "_source", lambda: "changed")
+    make(1)(NUMBERS)
+    assert len(list(tmp_path.rglob("*.kernel"))) == 2
+
+
+def test_what_numba_was_told_tells_kernels_apart(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(1)(NUMBERS)
+    monkeypatch.setenv("NUMBA_BOUNDSCHECK", "1")
+    kernel = make(1)
+    assert kernel(NUMBERS) == 15
+    assert was_compiled(kernel)
+    assert len(files(directory)) == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda whole: b"", lambda whole: whole[:9], lambda whole: whole[:-9], lambda whole: whole[:-9] + bytes(9)],
+    ids=["empty", "torn at its start", "torn", "its end is zeros"],
+)
+def test_a_damaged_file_is_made_again(damage: Callable[[bytes], bytes], directory: Path) -> None:
     make(1)(NUMBERS)
     (path,) = files(directory)
     whole = path.read_bytes()
-    for torn in (b"", whole[: len(whole) // 2]):
-        path.write_bytes(torn)
-        kernel = make(1)
-        assert kernel(NUMBERS) == 15
-        assert was_compiled(kernel)
-        assert len(path.read_bytes()) == len(whole)
+    path.write_bytes(damage(whole))
+    kernel = make(1)
+    assert kernel(NUMBERS) == 15
+    assert was_compiled(kernel)
+    assert len(path.read_bytes()) == len(whole)
+    again = make(1)
+    assert again(NUMBERS) == 15
+    assert not was_compiled(again)
+
+
+def test_whoever_may_read_what_this_user_writes_may_read_a_kernel(directory: Path) -> None:
+    make(1)(NUMBERS)
+    (path,) = files(directory)
+    plain = directory / "plain"
+    plain.write_bytes(b"")
+    assert path.stat().st_mode == plain.stat().st_mode
 
 
 def test_where_nothing_can_be_written_it_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,21 +228,27 @@ def full_disk(path: Path, content: bytes) -> None:
     raise OSError(28, "No space left on device")
 
 
+def test_kernels_of_two_processes_call_their_own_functions_in_a_third(directory: Path) -> None:
+    """Each process compiles an ``add`` as its first function but one."""
+    found = [json.loads(run(TWO_KERNELS, *steps)[0]) for steps in (["1"], ["2"], ["1", "2"], ["2", "1"])]
+    assert found == [[[15, True]], [[20, True]], [[15, False], [20, False]], [[20, False], [15, False]]]
+
+
 def test_the_next_process_compiles_none_of_the_kernels_and_computes_the_same(directory: Path) -> None:
-    first, second = (run(directory) for _ in range(2))
-    assert {"_kernel.<locals>.score", "_kernel.<locals>.multiply", "_pack", "_soft_maximum", "scan"} <= first[1]
-    assert not second[1]
-    assert first[0] == second[0]
+    (first, compiled), (second, compiled_again) = (run(EVERY_KERNEL) for _ in range(2))
+    assert {"_kernel.<locals>.score", "_kernel.<locals>.multiply", "_pack", "_soft_maximum", "scan"} <= set(
+        compiled.decode().splitlines()
+    )
+    assert not compiled_again
+    assert first == second
 
 
-def run(directory: Path) -> tuple[bytes, set[str]]:
-    """What all kernels answer, in a process of its own, and which of them it compiled."""
+def run(program: str, *arguments: str) -> tuple[bytes, bytes]:
+    """What a program writes in a process of its own, to the output and beside it."""
     process = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(EVERY_KERNEL)],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(directory)},
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program), *arguments],
         capture_output=True,
         check=False,
     )
-    names = set(process.stderr.decode().splitlines())
     assert process.returncode == 0, process.stderr.decode()
-    return process.stdout, names
+    return process.stdout, process.stderr

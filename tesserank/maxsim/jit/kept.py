@@ -1,4 +1,4 @@
-"""Kernels that are compiled once a machine: what numba made of them is kept on disk, for the processes after.
+"""Kernels that are compiled once: what numba made of them is kept on disk, for the processes that start later.
 
 Compiling takes seconds, which each process of a server, and each server, would pay again before it answers. numba's own
 cache (``cache=True``) does not know a kernel again that is made of others, as those are numbered anew in every process;
@@ -12,10 +12,12 @@ user's cache; or under NUMBA_CACHE_DIR. Where none can be written, every process
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import pickle
+import secrets
 import sys
-import tempfile
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -25,12 +27,19 @@ from typing import Any
 import llvmlite
 import numba
 from numba import njit
+from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
 
 import tesserank
 
 _SUFFIX = ".kernel"
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+# numba numbers the functions that it compiles, in every process from 1, and names them by it to the linker, which takes
+# functions of one name for the same: of two kernels that two processes compiled, a third would run one with parts of
+# the other (numba issue 10486). So every process begins at a number that no other has.
+FunctionIdentity._unique_ids = itertools.count(secrets.randbits(62))
 
 
 def kept(*made_of: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -52,7 +61,7 @@ def kept(*made_of: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 class _Kept(FunctionCache):
-    """What is kept of one kernel: a file for each signature and processor, named by all it depends on.
+    """What is kept of one kernel: a file for each signature, processor and settings of numba, named by all of these.
 
     numba's own has an index file, in which processes that write at the same time may take each other's numbers.
     """
@@ -62,11 +71,8 @@ class _Kept(FunctionCache):
         self._kernel = name
 
     def _load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
-            reduced = pickle.loads(self._path(sig, target_context.codegen()).read_bytes())
-        except (OSError, EOFError, pickle.UnpicklingError):
-            return None
-        return self._impl.rebuild(target_context, reduced)
+        content = _read(self._path(sig, target_context.codegen()))
+        return None if content is None else self._impl.rebuild(target_context, pickle.loads(content))
 
     def _save_overload(self, sig: Any, data: Any) -> None:
         if not self._impl.check_cachable(data):
@@ -77,42 +83,70 @@ class _Kept(FunctionCache):
             _remove_outdated(path.parent)
 
     def _path(self, sig: Any, codegen: Any) -> Path:
-        key = repr((self._kernel, [str(argument) for argument in sig], codegen.magic_tuple()))
-        return Path(self.cache_path) / f"{_source()}-{hashlib.sha256(key.encode()).hexdigest()[:32]}{_SUFFIX}"
+        key = repr((self._kernel, [str(argument) for argument in sig], codegen.magic_tuple(), _settings()))
+        return Path(self.cache_path) / f"{_compiler()}-{_source()}-{_short(key.encode(), 32)}{_SUFFIX}"
 
 
 def _name(part: Any) -> str:
     return f"{part.__module__}.{part.__qualname__}" if callable(part) else repr(part)
 
 
+def _short(content: bytes, length: int) -> str:
+    return hashlib.sha256(content).hexdigest()[:length]
+
+
+def _settings() -> list[tuple[str, str]]:
+    """What numba was told: how far to optimise, whether to check bounds."""
+    return sorted(setting for setting in os.environ.items() if setting[0].startswith("NUMBA_"))
+
+
+@cache
+def _compiler() -> str:
+    """A hash of what compiles, and of the Python that reads the source."""
+    return _short(repr((numba.__version__, llvmlite.__version__, sys.implementation.cache_tag)).encode(), 8)
+
+
 @cache
 def _source() -> str:
-    """A hash of the package's source, and of the compiler and the Python that read it."""
+    """A hash of the package's source."""
     root = Path(tesserank.__file__).parent
-    made_by = numba.__version__, llvmlite.__version__, sys.implementation.cache_tag
-    digest = hashlib.sha256(repr(made_by).encode())
+    content = b""
     for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+        if path.is_file():  # an editor's lock is a link to nowhere
+            content += f"{path.relative_to(root)}\0".encode() + path.read_bytes()
+    return _short(content, 16)
 
 
 _source()  # now, as the modules are read: by the time a kernel is compiled, an editor may have changed them
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all, whoever else writes the same."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    """Whole or not at all, whoever else writes the same; for all users that may read what this one writes."""
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
+        temporary.write_bytes(hashlib.sha256(content).digest() + content)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
+def _read(path: Path) -> bytes | None:
+    """What ``_write`` wrote; None if there is nothing, or something else, as after a power cut."""
+    try:
+        found = path.read_bytes()
+    except OSError:
+        return None
+    digest, content = found[:_DIGEST_BYTES], found[_DIGEST_BYTES:]
+    return content if hashlib.sha256(content).digest() == digest else None
+
+
 def _remove_outdated(directory: Path) -> None:
-    """The directory is of one source file: kernels of another source of the package are of its past."""
-    for path in directory.glob(f"*{_SUFFIX}"):
-        if not path.name.startswith(_source()):
+    """The directory is of one folder of the package: what this compiler made of other source is of the folder's past.
+
+    Unless two versions share it, as on one NUMBA_CACHE_DIR: then each compiles anew after the other did.
+    """
+    own = f"{_compiler()}-"
+    for path in directory.glob(f"{own}*{_SUFFIX}*"):
+        if not path.name.startswith(own + _source()):
             path.unlink(missing_ok=True)
