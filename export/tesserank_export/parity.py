@@ -195,8 +195,10 @@ def _agreement(scores: NDArray[np.float32], stored: NDArray[np.float32]) -> floa
     """Mean share of each row's top-10 by ``stored`` scores that is at least as good as the tenth by ``scores``.
 
     That is how many the two lists share, unless scores tie: items that the same users met alone, say, have the same
-    vectors in a learned space, and which ten of thirty come first is for rounding to say.
+    vectors in a learned space, and which ten of thirty come first is for rounding to say. NaN if any score is.
     """
+    if np.isnan(scores).any() or np.isnan(stored).any():
+        return float("nan")
     shares = []
     finite = scores[np.isfinite(scores)]
     told_apart = _TIE_DEVIATIONS * float(finite.std()) if finite.size else 0.0

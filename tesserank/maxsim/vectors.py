@@ -133,10 +133,12 @@ class SteppedVectors:
         """``vectors`` [T, d] of any float type; a component is rounded to a step of its dimension.
 
         2·peak + 1 steps lie between ± the largest component of the dimension. A step a dimension costs nothing (it is
-        folded into the query) and follows the dimensions' spreads, which after a projection differ ten times over.
+        folded into the query) and follows the dimensions' spreads, which after a projection differ ten times over. A
+        dimension whose step float32 could hold only as a subnormal number, or not at all, is nought: a factorisation of
+        fewer ranks than dimensions leaves such.
         """
-        largest = np.abs(vectors.vectors).max(axis=0, initial=0).astype(np.float32)
-        scale = np.where(largest > 0, largest / np.float32(cls.peak), np.float32(1))
+        step = np.abs(vectors.vectors).max(axis=0, initial=0).astype(np.float32) / np.float32(cls.peak)
+        scale = np.where(step >= np.finfo(np.float32).tiny, step, np.float32(1))
         codes = np.rint(vectors.vectors.astype(np.float32) / scale).astype(cls.code_type)
         return cls(codes, scale, vectors.offsets)
 

@@ -81,6 +81,22 @@ def test_a_component_is_rounded_by_half_a_step_of_its_dimension(kind: type[Stepp
     np.testing.assert_allclose(np.abs(items.decode().vectors).max(axis=0, initial=0), largest, rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [Int8Vectors, Int16Vectors])
+@given(vectors=matrices, power=st.integers(-149, 0))
+def test_a_dimension_with_steps_too_small_for_float32_is_nought(
+    kind: type[SteppedVectors], vectors: Ragged, power: int
+) -> None:
+    tiny = vectors.vectors.copy()
+    tiny[:, 0] *= np.float32(2.0**power)
+    items = kind.quantise(Ragged(tiny, vectors.offsets))
+    assert (items.scale > 0).all()
+    found, exact = items.decode().vectors[:, 0], tiny[:, 0]
+    least = np.finfo(np.float32).tiny * kind.peak
+    np.testing.assert_allclose(found, exact, atol=max(np.abs(exact).max(initial=0) / kind.peak, least), rtol=0)
+    if np.abs(exact).max(initial=0) < least / 2:
+        assert not found.any()
+
+
 @given(vectors=matrices)
 def test_float16_rounds_to_float16(vectors: Ragged) -> None:
     items = FloatVectors.quantise(vectors)

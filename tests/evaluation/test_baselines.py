@@ -6,14 +6,17 @@ import math
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from tesserank.artifact.manifest import load_manifest
 from tesserank.errors import DataError
 from tesserank.index import ItemIndex
+from tesserank_evaluation.artifact import HeldOutArtifact
 from tesserank_evaluation.baselines import BASELINES
 from tesserank_evaluation.baselines.als import Als
 from tesserank_evaluation.baselines.ease import Ease
@@ -22,8 +25,11 @@ from tesserank_evaluation.baselines.popularity import Popularity
 from tesserank_evaluation.baselines.tuning import best_of
 from tesserank_evaluation.baselines.vectors import Item2Vec, MaxPooled, MeanPooled, text_vectors
 from tesserank_evaluation.baselines.words import Bm25, TfIdf
+from tesserank_evaluation.contenders import Baseline
 from tesserank_evaluation.recommender import Training
-from tesserank_evaluation.split import History
+from tesserank_evaluation.split import History, make_cases
+from tesserank_export.catalog import read_catalog
+from tesserank_export.events import read_events
 from tesserank_export.heldout import PLAIN, PROTOCOLS, hold_out_last
 from tests.evaluation.logs import random_log
 
@@ -176,6 +182,22 @@ def test_settings_are_chosen_by_the_protocol_that_will_judge(training: Training,
     best_of([Seen], replace(training, protocol=protocol))
     kept = hold_out_last(training.events, 0, training.seed, protocol).train
     assert fitted == [len(kept), len(training.events)]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_contender_is_fitted_for_the_protocol_that_judges(tiny: Path, artifact: Path, protocol: str) -> None:
+    catalog = read_catalog(tiny / "items.jsonl")
+    cases = make_cases(read_events(tiny / "events.csv", catalog), 1_000, 3, protocol)
+    told: list[str] = []
+
+    def fit(own: Training) -> Popularity:
+        told.append(own.protocol)
+        return Popularity(own)
+
+    held_out = HeldOutArtifact(artifact, load_manifest(artifact, ()), protocol)
+    outcome = Baseline(fit, catalog, 0).rank(cases, held_out, lambda count: None)
+    assert told == [protocol]
+    assert len(outcome.ranked.better) == len(cases)
 
 
 def test_the_protocols_hold_out_different_events_of_that_log(training: Training) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +18,9 @@ from numpy.typing import NDArray
 from tesserank.errors import ArtifactError
 from tesserank.index import ItemIndex
 from tesserank_evaluation.baselines.popularity import Popularity
+from tesserank_evaluation.baselines.sasrec import fitting
 from tesserank_evaluation.baselines.sasrec.batches import ABSENT, batches, sequences_of, stacked
-from tesserank_evaluation.baselines.sasrec.fitting import PATIENCE, SasRec, SasRecOptions, fit_sasrec
+from tesserank_evaluation.baselines.sasrec.fitting import CHECK_USERS, PATIENCE, SasRec, SasRecOptions, fit_sasrec
 from tesserank_evaluation.baselines.sasrec.model import Recipe, SasRecNetwork
 from tesserank_evaluation.baselines.sasrec.training import Trainer
 from tesserank_evaluation.metrics import gains
@@ -25,7 +28,7 @@ from tesserank_evaluation.ranking import rank
 from tesserank_evaluation.recommender import Recommender, Training
 from tesserank_evaluation.split import Cases, History, make_cases
 from tesserank_export.events import Events
-from tesserank_export.heldout import PLAIN
+from tesserank_export.heldout import PLAIN, PROTOCOLS
 from tests.evaluation.logs import log_of
 
 N_ITEMS = 30
@@ -89,6 +92,32 @@ def test_training_stops_where_its_time_is_spent_and_says_that_it_had_not_converg
     assert found.settings["search_epochs"] == 3  # half of a minute
     assert found.settings["search_s"] == 30.0
     assert found.settings["epochs"] <= 3
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_epochs_are_chosen_by_the_protocol_that_judges(
+    protocol: str, cases: Cases, index: ItemIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Cases] = []
+
+    def spied(*arguments: Any) -> Cases:
+        made.append(make_cases(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(fitting, "make_cases", spied)
+    training = replace(training_of(cases.held.train, index), protocol=protocol)
+    found = fit_sasrec(training, options(tmp_path, budget_s=0.0))
+    assert found.settings["search_epochs"] == 1
+    expected = make_cases(training.events, CHECK_USERS, training.seed, protocol)
+    assert [own.held.digest for own in made] == [expected.held.digest]
+
+
+def test_training_on_a_log_of_other_times_is_another(cases: Cases, index: ItemIndex, tmp_path: Path) -> None:
+    events = cases.held.train
+    for timestamp in (events.timestamp, events.timestamp // 2):
+        own = training_of(replace(events, timestamp=timestamp), index)
+        fit_sasrec(own, options(tmp_path, budget_s=0.0))
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_targets_are_never_seen(cases: Cases, fitted: SasRec, index: ItemIndex, tmp_path: Path) -> None:

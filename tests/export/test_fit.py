@@ -31,6 +31,7 @@ from tesserank_export.fit.scoring import SpaceScores, Way
 from tesserank_export.fit.steps import FitStep, Fitted
 from tesserank_export.heldout import PLAIN, PROTOCOLS
 from tesserank_export.options import ExportOptions
+from tesserank_export.parity import TOLERANCES, MaxErrorError
 from tesserank_export.steps import Steps
 from tesserank_export.text_space import Texts
 from tests.core.tensorboard import read_run
@@ -247,15 +248,16 @@ def test_planted_seasons_are_found(bert: Path, tmp_path: Path) -> None:
     assert load_manifest(artifact, []).provenance["fit"]["steps"][-1]["gain"] > 0.05
 
 
-def topics(folder: Path, users: int, noise: float = 0.0, seed: int = 0) -> tuple[Texts, Events]:
+def topics(folder: Path, noise: float = 0.0) -> tuple[Texts, Events]:
     """Everybody keeps to a topic, which one token of an item's text names; the others are rarer and say nothing.
 
-    ``noise``: how much vectors differ in one direction, whatever the token.
+    Hardly an item is met twice, so that only texts know what is alike. ``noise``: how much vectors differ in one
+    direction, whatever the token.
     """
-    rng, n_topics, n_items, dim = np.random.default_rng(seed), 12, 240, 16
-    vocabulary = n_topics + 2 * n_items
+    rng, users, n_topics, n_items, dim = np.random.default_rng(0), 200, 60, 720, 16
+    vocabulary = n_topics + n_items
     of_token = rng.normal(size=(vocabulary, dim))
-    fillers = rng.permutation(np.repeat(np.arange(n_topics, vocabulary), 2)).reshape(n_items, 4)
+    fillers = rng.permutation(np.repeat(np.arange(n_topics, vocabulary), 2)).reshape(n_items, 2)
     items = [[item % n_topics, *own] for item, own in enumerate(fillers.tolist())]
     vectors = of_token[np.concatenate(items)]
     vectors[:, 0] += noise * rng.normal(size=len(vectors))
@@ -281,7 +283,7 @@ def steps_taken(found: Fitted, what: str) -> list[str]:
 @pytest.mark.parametrize("begun", ["idf", "relevance"])
 def test_what_tokens_weigh_is_learned_and_written(tmp_path: Path, begun: str) -> None:
     """Of items that few have met, texts say the most, and of these the tokens that neighbours share."""
-    texts, log = topics(tmp_path, users=150)
+    texts, log = topics(tmp_path)
     segments = f'[items]\ntoken_weights = "{begun}"\nvectors = "int16"\n'
     found = fit_texts(tmp_path, texts, log, segments)
     assert found.config.items == replace(ItemsConfig(), token_weights="relevance", vectors="int16")
@@ -289,7 +291,7 @@ def test_what_tokens_weigh_is_learned_and_written(tmp_path: Path, begun: str) ->
 
 
 def test_a_projection_is_learned_and_written(tmp_path: Path) -> None:
-    texts, log = topics(tmp_path, users=150, noise=4.0)
+    texts, log = topics(tmp_path, noise=3.0)
     found = fit_texts(tmp_path, texts, log)
     assert found.config.items == ItemsConfig(token_weights="relevance", projection="relevant_components")
     assert steps_taken(found, "text among others: token weights relevance, projection relevant_components")
@@ -307,6 +309,15 @@ def test_a_log_without_timestamps_has_a_prior_of_all_times_alone(bert: Path, tmp
     assert load_manifest(artifact, []).provenance["fit"]["fitted"]
     assert "half_life" not in Layout(artifact).segments.read_text()
     assert "transitions" in output
+
+
+def test_an_encoder_that_cannot_be_served_is_told_before_anything_is_fitted(bert: Path, tmp_path: Path) -> None:
+    strict = TOLERANCES | {"fp32": replace(TOLERANCES["fp32"], max_error=0.0)}
+    with pytest.raises(MaxErrorError):
+        fitted(tmp_path, bert, chains(60), tolerances=strict)
+    work = tmp_path / "artifacts" / ".work"
+    assert list(work.glob("parity-*"))
+    assert not list(work.glob("fit-*"))
 
 
 def test_with_few_users_the_configuration_stays_as_it_is(bert: Path, tmp_path: Path) -> None:

@@ -265,6 +265,18 @@ def test_items_that_are_equals_but_for_a_truncation_agree_too(noise: float, agre
     assert (found.top10_agreement == 1.0) == agrees
 
 
+def test_what_is_no_number_never_agrees() -> None:
+    vectors = Ragged(np.concatenate([own[:1] for own in unit_vectors(7, texts=60)]), np.arange(61))
+    asked = vectors.vectors.copy()
+    asked[:, 0] = np.nan
+    queries = Ragged(asked, vectors.offsets)
+    space = replace(make_space(vectors, store("float16", vectors)), queries=store("float16", queries))
+    for of_space, of_original in ((space, vectors), (space, queries)):
+        found = parity.compare_index(vectors, of_space, seed=0, queries=of_original)
+        with pytest.raises(AgreementError, match="nan"):
+            parity.check("index", found, ANYTHING)
+
+
 def test_a_single_item_has_nobody_to_be_ranked_with() -> None:
     alone = Ragged.of(unit_vectors(0, texts=1))
     assert parity.compare_index(alone, make_space(alone, store("int8", alone)), seed=0).top10_agreement == 1.0

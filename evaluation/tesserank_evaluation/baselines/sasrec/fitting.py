@@ -84,7 +84,8 @@ def fit_sasrec(training: Training, options: SasRecOptions) -> SasRec:
 def _digest(training: Training, recipe: Recipe) -> str:
     """A hash of what decides each epoch."""
     content = hashlib.sha256()
-    for column in (training.events.user, training.events.item):
+    events = training.events
+    for column in (events.user, events.item, events.timestamp):  # time decides what a protocol holds out
         content.update(column.tobytes())
     content.update(repr((training.n_items, training.seed, training.protocol, recipe)).encode())
     return content.hexdigest()[:16]
