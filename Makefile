@@ -44,7 +44,7 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-# What starts servers or measures time has the machine to itself; the rest goes side by side, a file a process.
+# What starts servers, or needs quiet for what it measures, has the machine to itself; the rest goes side by side.
 ALONE := $(addprefix tests/,demo loadtest server serving) \
 	$(addprefix tests/bench/test_,case_study.py cross_check_run.py latency_device.py latency_run.py load.py)
 

@@ -165,8 +165,8 @@ def _beside(labels: NDArray[np.int64], items: int, vocabulary: int) -> int:
     token_ids = vectors * (2 if vocabulary <= 1 << 16 else 4)
     offsets = 2 * 4 * (items + 1)  # of vectors and of token ids
     cells_and_weights = 2 * 2 * min(vocabulary + 1, vectors)
-    idf, marks = 4 * vocabulary, 4 * (vectors // MARK_EVERY + 1)
-    return token_ids + offsets + cells_and_weights + idf + marks + _FILES * _HEADER
+    token_weights, marks = 4 * vocabulary, 4 * (vectors // MARK_EVERY + 1)
+    return token_ids + offsets + cells_and_weights + token_weights + marks + _FILES * _HEADER
 
 
 def _importance(weights: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -64,7 +64,7 @@ class IndexSteps:
                 item_ids=catalog.item_ids,
                 spaces=spaces,
                 tokens=Ragged(np.fromiter(chain.from_iterable(texts.items), dtype=narrow)[:, None], texts.offsets),
-                idf=token_weights,
+                token_weights=token_weights,
                 categories=None if catalog.categories is None else Categories.of(catalog.categories),
             )
             (scratch / "index").mkdir()

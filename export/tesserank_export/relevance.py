@@ -10,7 +10,7 @@ from scipy import sparse
 
 from tesserank_export.events import Events
 
-_PAIRS = 20_000  # that the components are learned from: of 128 dimensions, some hundred thousand tokens
+SAMPLE = 20_000  # pairs that the components are learned from: of 128 dimensions, some hundred thousand tokens
 _RIDGE = 0.1  # of the mean eigenvalue: a direction in which neighbours agree to the bit must not be all that counts
 _ROWS = 512  # items whose neighbours' tokens are counted at once
 
@@ -61,8 +61,14 @@ def _follow_counts(pairs: Pairs, n_items: int) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n_items, n_items))
 
 
+def sampled(pairs: Pairs, seed: int) -> Pairs:
+    """At most ``SAMPLE`` of them, drawn without replacement."""
+    drawn: Pairs = pairs[np.random.default_rng(seed).permutation(len(pairs))[:SAMPLE]]
+    return drawn
+
+
 def relevant_components(
-    tokens: NDArray[np.float16] | NDArray[np.float32], offsets: NDArray[np.int64], pairs: Pairs, seed: int
+    tokens: NDArray[np.float16] | NDArray[np.float32], offsets: NDArray[np.int64], pairs: Pairs
 ) -> NDArray[np.float32]:
     """A map M of token vectors, float32 [d, d], symmetric: ``v -> M v``, to be normalised afterwards.
 
@@ -76,7 +82,7 @@ def relevant_components(
     """
     dim = tokens.shape[1]
     scatter = np.zeros((dim, dim))  # C but for a factor, which the scaling takes out
-    for one, next_one in pairs[np.random.default_rng(seed).permutation(len(pairs))[:_PAIRS]]:
+    for one, next_one in pairs:
         queries = tokens[offsets[one] : offsets[one + 1]].astype(np.float32)
         answers = tokens[offsets[next_one] : offsets[next_one + 1]].astype(np.float32)
         if len(queries) and len(answers):

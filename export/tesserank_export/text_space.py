@@ -104,7 +104,7 @@ def make_text_space(
 
 
 def text_vectors(
-    items: TokenIds, tokens: NDArray[np.float16], idf: NDArray[np.float32], pooling: int
+    items: TokenIds, tokens: NDArray[np.float16], token_weights: NDArray[np.float32], pooling: int
 ) -> tuple[Ragged, NDArray[np.float32], NDArray[np.int64]]:
     """Cut ``tokens`` [T, d] up and pool if asked: vectors, float16 ragged, weights, float32, and labels of each.
 
@@ -124,7 +124,7 @@ def text_vectors(
             own = np.zeros((1, tokens.shape[1]), dtype=np.float16)
         else:
             own_labels = np.asarray(item, dtype=np.int64)
-            own_weights = idf[own_labels]
+            own_weights = token_weights[own_labels]
             if pooling > 1:
                 own, own_weights, own_labels = _pool(own, own_weights, own_labels, pooling)
         vectors.append(own)

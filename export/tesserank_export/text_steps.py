@@ -17,7 +17,7 @@ from tesserank_export import text_space
 from tesserank_export.events import Events
 from tesserank_export.heads import Projection
 from tesserank_export.options import ExportOptions
-from tesserank_export.relevance import NO_PAIRS, neighbours, relevant_components
+from tesserank_export.relevance import NO_PAIRS, neighbours, relevant_components, sampled
 from tesserank_export.steps import Steps, digest_of
 from tesserank_export.text_space import Texts, TokenIds
 
@@ -89,8 +89,8 @@ class TextSteps:
             return projection
 
         def build(scratch: Path) -> None:
-            pairs = neighbours(events)
-            components = relevant_components(texts.tokens(), texts.offsets, pairs, self._options.seed)
+            pairs = sampled(neighbours(events), self._options.seed)
+            components = relevant_components(texts.tokens(), texts.offsets, pairs)
             np.savez(scratch / _COMPONENTS, components=components, pairs=len(pairs))
 
         inputs = [self._options.log_identity(), self._options.seed, texts.identity]

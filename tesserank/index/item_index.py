@@ -98,7 +98,7 @@ class ItemIndex:
     """The whole index.
 
     ``tokens``: the items' token ids, [T, 1] ragged, of an unsigned integer type that holds the vocabulary;
-    ``idf`` float32 [vocabulary]; ``categories`` None if the catalogue has none.
+    ``token_weights`` float32 [vocabulary], what each token id weighs; ``categories`` None if the catalogue has none.
     """
 
     index_id: str
@@ -106,7 +106,7 @@ class ItemIndex:
     item_ids: tuple[str, ...]
     spaces: Mapping[str, Space]
     tokens: Ragged
-    idf: NDArray[np.float32]
+    token_weights: NDArray[np.float32]
     categories: Categories | None = None
     _rows: dict[bytes, int] = field(init=False, repr=False, compare=False)
 

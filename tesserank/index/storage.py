@@ -23,14 +23,14 @@ _WEIGHTS = "weights"
 _QUERIES = "queries"  # a folder of a space whose items have other vectors when they are segments
 _MOMENTS = "moments"  # in it, where they are not items' but moments'
 _BY_TOKEN = ".by-token"  # after the name of an array that is stored once a token id
-FORMAT = 2  # 1 had float16 vectors only, and no word of its format
+FORMAT = 3  # 2 called token_weights.npy idf.npy; 1 had float16 vectors only, and no word of its format
 
 
 def save_index(index: ItemIndex, directory: Path) -> None:
     """Write an index into a directory that exists. Callers make it atomic by writing into a scratch directory."""
     (directory / "item_ids.json").write_text(json.dumps(index.item_ids, ensure_ascii=False), encoding="utf-8")
     _save(directory / "tokens", {"vectors": index.tokens.vectors}, index.tokens.offsets)
-    np.save(directory / "idf.npy", index.idf)
+    np.save(directory / "token_weights.npy", index.token_weights)
     for space in index.spaces.values():
         stored = {**space.items.arrays(), _WEIGHTS: space.weights.astype(np.float16)}
         _save(directory / space.name, _by_token(stored, index, space), space.items.offsets)
@@ -85,7 +85,7 @@ def _load_index(directory: Path, meta: Any) -> ItemIndex:
         tokens = Ragged(_load(directory / "tokens" / "vectors.npy"), _load_offsets(directory / "tokens"))
     except ValueError as error:
         raise _corrupt(directory / "tokens", error) from error
-    idf = _load(directory / "idf.npy")
+    token_weights = _load(directory / "token_weights.npy")
     categories = None
     if meta["categories"] is not None:
         categories = Categories(tuple(meta["categories"]), _load(directory / "categories.npy"))
@@ -93,16 +93,19 @@ def _load_index(directory: Path, meta: Any) -> ItemIndex:
         index_id=meta["index_id"],
         encoder_id=meta["encoder_id"],
         item_ids=item_ids,
-        spaces={name: _load_space(directory / name, space, tokens, len(idf)) for name, space in meta["spaces"].items()},
+        spaces={
+            name: _load_space(directory / name, space, tokens, len(token_weights))
+            for name, space in meta["spaces"].items()
+        },
         tokens=tokens,
-        idf=idf,
+        token_weights=token_weights,
         categories=categories,
     )
 
 
 def _by_token(arrays: Mapping[str, NDArray[Any]], index: ItemIndex, space: Space) -> dict[str, NDArray[Any]]:
     """The arrays of a space; those with a number a vector, as many as a token id of each suffices for, by token."""
-    vocabulary, count = len(index.idf), int(space.items.offsets[-1])
+    vocabulary, count = len(index.token_weights), int(space.items.offsets[-1])
     ids = ids_of_vectors(index.tokens, space.items.offsets, vocabulary)
     stored = dict(arrays)
     for name, array in arrays.items():

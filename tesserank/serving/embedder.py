@@ -194,7 +194,9 @@ class SegmentEmbedder:
             return self._lookups[space].tokens(np.array([source.row]), np.array([1]), by_item)
         composed = source.composed
         units = np.bincount(composed.groups) if by_item else np.array([len(composed.groups)])
-        return TokenRows(vectors[source.key], self.index.idf[composed.kept_ids], units, np.array([len(units)]))
+        return TokenRows(
+            vectors[source.key], self.index.token_weights[composed.kept_ids], units, np.array([len(units)])
+        )
 
 
 def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:

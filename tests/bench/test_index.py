@@ -69,7 +69,7 @@ def test_every_kind_is_timed_on_the_same_candidates(entries: dict[str, Any]) -> 
     assert "rank" not in entries[EXACT]
 
 
-def test_the_text_space_is_its_directory_the_token_ids_and_the_idf(tmp_path: Path) -> None:
+def test_the_text_space_is_its_directory_the_token_ids_and_their_weights(tmp_path: Path) -> None:
     index = make_material().stored("int8")
     assert {name: space.items.kind for name, space in index.spaces.items()} == {
         "text": "int8",
@@ -82,7 +82,9 @@ def test_the_text_space_is_its_directory_the_token_ids_and_the_idf(tmp_path: Pat
     assert files == {
         str(path.relative_to(tmp_path)): path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()
     }
-    left_out = {name: size for name, size in files.items() if name not in ("idf.npy",) and "text/" not in name}
+    left_out = {
+        name: size for name, size in files.items() if name not in ("token_weights.npy",) and "text/" not in name
+    }
     left_out = {name: size for name, size in left_out.items() if "tokens/" not in name}
     assert set(left_out) >= {"index.json", "collaborative/codes.npy", "categories.npy"}
     assert text_bytes(files) == sum(files.values()) - sum(left_out.values())

@@ -55,7 +55,7 @@ def make_catalogue(seed: int = 0) -> tuple[ItemIndex, StandIns]:
             ),
         },
         tokens=Ragged(np.zeros((len(codes), 1), dtype=np.uint16), offsets),
-        idf=np.ones(1, dtype=np.float32),
+        token_weights=np.ones(1, dtype=np.float32),
     )
     centroids = np.concatenate([topics, np.zeros((1, TEXT_DIM), dtype=np.float32)])
     return index, {"text": CentroidVectors(centroids, codes, offsets), "collaborative": some_pieces(behaviour)}

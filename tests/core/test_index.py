@@ -13,6 +13,7 @@ import pytest
 from tesserank.errors import ArtifactError
 from tesserank.index import Categories, ItemIndex, Space, load_index, save_index
 from tesserank.index.categories import UnknownCategoryError
+from tesserank.index.storage import FORMAT
 from tesserank.maxsim.ragged import Ragged
 from tesserank.maxsim.vectors import KINDS, quantise
 from tests.core.world import ITEMS, TEXTLESS, make_index
@@ -47,7 +48,7 @@ def test_an_index_comes_back_from_disk_as_it_was(kind: str, tmp_path: Path) -> N
         np.testing.assert_array_equal(after.spaces[name].moments, space.moments)  # both may be None
     np.testing.assert_array_equal(after.tokens.vectors, before.tokens.vectors, strict=True)
     np.testing.assert_array_equal(after.tokens.offsets, before.tokens.offsets, strict=True)
-    np.testing.assert_array_equal(after.idf, before.idf)
+    np.testing.assert_array_equal(after.token_weights, before.token_weights)
     assert before.categories is not None
     assert after.categories is not None
     assert after.categories.names == before.categories.names == ("book", "toy")
@@ -160,15 +161,24 @@ def rewrite(directory: Path, key: str, value: Any) -> None:
 DAMAGE = {
     "a missing matrix": (lambda d: (d / "text" / "vectors.npy").unlink(), "vectors.npy cannot be read"),
     "a truncated matrix": (lambda d: truncate(d / "text" / "vectors.npy"), "vectors.npy cannot be read"),
-    "an empty matrix file": (lambda d: (d / "idf.npy").write_bytes(b""), "idf.npy cannot be read"),
-    "a file that is no matrix": (lambda d: (d / "idf.npy").write_text("idf"), "idf.npy cannot be read"),
+    "an empty matrix file": (lambda d: (d / "token_weights.npy").write_bytes(b""), "token_weights.npy cannot be read"),
+    "a file that is no matrix": (
+        lambda d: (d / "token_weights.npy").write_text("no matrix"),
+        "token_weights.npy cannot be read",
+    ),
     "offsets that stop short": (lambda d: save_offsets([0, 1], d / "text" / "offsets.npy"), "text is corrupt"),
     "offsets that decrease": (lambda d: save_offsets([0, 9, 3, 12], d / "collaborative" / "offsets.npy"), "decrease"),
     "too few ids": (lambda d: (d / "item_ids.json").write_text('["i0"]'), "1 item ids but 12 items in index index-1"),
     "ids that are no list": (lambda d: (d / "item_ids.json").write_text("7"), "is corrupt"),
     "no description": (lambda d: (d / "index.json").unlink(), r"index.json cannot be read \(No such file"),
-    "an index of before": (lambda d: rewrite(d, "format", None), "is an index of format 1, this version reads 2"),
-    "an index of later": (lambda d: rewrite(d, "format", 3), "is an index of format 3, this version reads 2"),
+    "an index of before": (
+        lambda d: rewrite(d, "format", None),
+        f"is an index of format 1, this version reads {FORMAT}",
+    ),
+    "an index of later": (
+        lambda d: rewrite(d, "format", FORMAT + 1),
+        f"is an index of format {FORMAT + 1}, this version reads {FORMAT}",
+    ),
     "an unknown kind of vectors": (
         lambda d: rewrite(d, "spaces", {"text": {"vectors": "int3"}}),
         "holds vectors of kind 'int3', this version reads int8, int16, float16",
@@ -189,7 +199,10 @@ DAMAGE = {
     "categories beyond the names": (lambda d: rewrite(d, "categories", ["toy"]), "category codes from -1 to 1, but 1"),
     "missing categories": (lambda d: (d / "categories.npy").unlink(), "categories.npy cannot be read"),
     "a description that is no JSON": (lambda d: truncate(d / "index.json"), "index.json is corrupt"),
-    "a description that lacks all": (lambda d: (d / "index.json").write_text('{"format": 2}'), "index.json is corrupt"),
+    "a description that lacks all": (
+        lambda d: (d / "index.json").write_text(f'{{"format": {FORMAT}}}'),
+        "index.json is corrupt",
+    ),
     "a description that is a list": (lambda d: (d / "index.json").write_text("[]"), "index.json is corrupt"),
 }
 
@@ -204,8 +217,8 @@ def test_damage_is_an_error_that_says_what_to_do(kind: str, saved: Path) -> None
 
 
 def test_object_arrays_are_refused_since_unpickling_runs_code(saved: Path) -> None:
-    np.save(saved / "idf.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(ArtifactError, match=r"idf\.npy cannot be read"):
+    np.save(saved / "token_weights.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(ArtifactError, match=r"token_weights\.npy cannot be read"):
         load_index(saved)
 
 
@@ -222,7 +235,7 @@ def test_an_index_without_items_has_no_rows() -> None:
         name: replace(s, items=s.items.take(np.arange(0)), weights=s.weights[:0], queries=None, moments=None)
         for name, s in index.spaces.items()
     }
-    none = ItemIndex("x", "y", (), empty, index.tokens.take(np.arange(0)), index.idf)
+    none = ItemIndex("x", "y", (), empty, index.tokens.take(np.arange(0)), index.token_weights)
     assert len(none) == 0
     assert none.rows([b"i0"]).tolist() == [-1]
 

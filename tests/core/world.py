@@ -107,7 +107,7 @@ def make_index(seed: int = 0, kind: str = "float16") -> ItemIndex:
             "trend": with_queries("trend", trending, moments, kind, np.array(MOMENTS)),
         },
         tokens=Ragged.of([np.array(part, dtype=np.uint16).reshape(-1, 1) for part in tokens]),
-        idf=idf,
+        token_weights=idf,
         categories=Categories.of(["toy" if row % 3 == 0 else "book" if row % 3 == 1 else None for row in range(12)]),
     )
 

@@ -95,7 +95,7 @@ def test_the_whole_space_on_disk_takes_no_more_than_its_share(
         item_ids=tuple(map(str, range(items))),
         spaces={"text": Space("text", compact, catalogue.weights, 1.0)},
         tokens=catalogue.tokens,
-        idf=catalogue.idf,
+        token_weights=catalogue.idf,
     )
     save_index(index, tmp_path)
     files = list(tmp_path.rglob("*.npy"))

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tesserank_export.relevance import NO_PAIRS, Pairs, neighbours, relevance_weights, relevant_components
+from tesserank_export.relevance import (
+    NO_PAIRS,
+    SAMPLE,
+    Pairs,
+    neighbours,
+    relevance_weights,
+    relevant_components,
+    sampled,
+)
 from tesserank_export.text_space import inverse_document_frequency
 from tests.evaluation.logs import log_of, random_log
 
@@ -89,7 +97,7 @@ def naive_components(tokens: NDArray[np.float32], offsets: NDArray[np.int64], pa
 )
 def test_components_follow_their_formula(lengths: list[int], pairs: list[tuple[int, int]], seed: int) -> None:
     tokens, offsets = random_tokens(lengths, seed)
-    found = relevant_components(tokens, offsets, as_pairs(pairs), seed)
+    found = relevant_components(tokens, offsets, as_pairs(pairs))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, found.T, atol=1e-5)
     np.testing.assert_allclose(found, naive_components(tokens, offsets, as_pairs(pairs)), atol=1e-4)
@@ -98,7 +106,16 @@ def test_components_follow_their_formula(lengths: list[int], pairs: list[tuple[i
 @pytest.mark.parametrize("pairs", [[], [(0, 1)], [(2, 2)]], ids=["none", "without tokens", "the same"])
 def test_where_nothing_can_be_learned_vectors_stay_as_they_are(pairs: list[tuple[int, int]]) -> None:
     tokens, offsets = random_tokens([3, 0, 2])
-    np.testing.assert_array_equal(relevant_components(tokens, offsets, as_pairs(pairs), 0), np.eye(DIM))
+    np.testing.assert_array_equal(relevant_components(tokens, offsets, as_pairs(pairs)), np.eye(DIM))
+
+
+def test_of_many_pairs_a_sample_is_learned_from() -> None:
+    pairs = as_pairs([(position, position + 1) for position in range(SAMPLE + 1_000)])
+    found = sampled(pairs, seed=3)
+    assert len(np.unique(found, axis=0)) == SAMPLE
+    np.testing.assert_array_equal(found[:, 0] + 1, found[:, 1])
+    np.testing.assert_array_equal(found, sampled(pairs, seed=3))
+    assert len(np.unique(sampled(pairs[:9], seed=3), axis=0)) == 9
 
 
 def test_a_direction_in_which_relevant_items_differ_counts_less() -> None:
@@ -109,7 +126,7 @@ def test_a_direction_in_which_relevant_items_differ_counts_less() -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     within = as_pairs([(2 * topic, 2 * topic + 1) for topic in range(40)])
     tokens, offsets = vectors.astype(np.float32), np.arange(81, dtype=np.int64)
-    components = relevant_components(tokens, offsets, within, 0)
+    components = relevant_components(tokens, offsets, within)
 
     def found(moved: NDArray[np.float32]) -> float:
         moved = moved / np.linalg.norm(moved, axis=1, keepdims=True)

@@ -170,7 +170,7 @@ def test_the_index_holds_what_the_encoder_says_within_half_a_step(exported: Expo
         # Half a step of int8, and before it half a unit in float16's last place: 2**-12 for components in [0.5, 1].
         assert (np.abs(space.items.item(row) - vectors) <= steps / 2 + 2**-12 + 1e-6).all()
         assert index.token_ids(row).tolist() == ids[row]
-        np.testing.assert_array_equal(space.item_weights(row), index.idf[ids[row]].astype(np.float16))
+        np.testing.assert_array_equal(space.item_weights(row), index.token_weights[ids[row]].astype(np.float16))
     assert set(range(len(ITEMS))) - set(filled) == {EMPTY_ROW}
     np.testing.assert_array_equal(space.items.item(EMPTY_ROW), np.zeros((1, 16)))
     assert len(index.token_ids(EMPTY_ROW)) == 0

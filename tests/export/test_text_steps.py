@@ -61,8 +61,8 @@ def log_in(root: Path) -> Events:
 def test_tokens_weigh_their_relevance(learned: Exported) -> None:
     index = index_of(learned)
     items = [index.token_ids(row).tolist() for row in range(len(ITEMS))]
-    expected = relevance_weights(items, len(index.idf), neighbours(log_in(learned.root)))
-    np.testing.assert_array_equal(index.idf, expected)
+    expected = relevance_weights(items, len(index.token_weights), neighbours(log_in(learned.root)))
+    np.testing.assert_array_equal(index.token_weights, expected)
     row = next(row for row, item in enumerate(items) if len(set(item)) > 1)
     np.testing.assert_array_equal(index.spaces["text"].item_weights(row), expected[items[row]].astype(np.float16))
 
@@ -73,7 +73,7 @@ def test_vectors_are_those_of_the_encoder_projected_on_relevant_components(learn
     tokens = np.concatenate([before.item(row) for row in filled]).astype(np.float16)
     lengths = [len(before.item(row)) if row in filled else 0 for row in range(len(ITEMS))]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    components = relevant_components(tokens, offsets, neighbours(log_in(learned.root)), seed=0)
+    components = relevant_components(tokens, offsets, neighbours(log_in(learned.root)))
     assert np.abs(components - np.eye(len(components))).max() > 0.1
     found = np.concatenate([after.item(row) for row in filled]).astype(np.float64)
     np.testing.assert_allclose(found, projected(tokens, components).astype(np.float64), atol=5e-3)  # float16, twice
@@ -119,4 +119,4 @@ def test_without_events_tokens_weigh_their_idf_and_the_projection_is_the_encoder
     assert "no events, so the projection to token vectors stays the encoder's" in exported.output
     index = index_of(exported)
     assert index.encoder_id == plain.encoder_id
-    np.testing.assert_array_equal(index.idf, plain.idf)
+    np.testing.assert_array_equal(index.token_weights, plain.token_weights)

@@ -104,7 +104,7 @@ class Material:
                 for name, own in self.index.spaces.items()
             },
             tokens=self.index.tokens.take(slice(0, count)),
-            idf=self.index.idf,
+            token_weights=self.index.token_weights,
         )
 
     def stand_ins(self, index: ItemIndex) -> StandIns:
@@ -202,7 +202,9 @@ def _assembled(real: ItemIndex, copies: Sequence[list[int]], text: Sequence[Ragg
         np.concatenate([shard.vectors for shard in text]),
         np.concatenate([[0], np.cumsum(np.concatenate([shard.lengths for shard in text]))]),
     )
-    weights = np.concatenate([real.idf[tokens] if tokens else np.ones(1) for tokens in copies] or [np.empty(0)])
+    weights = np.concatenate(
+        [real.token_weights[tokens] if tokens else np.ones(1) for tokens in copies] or [np.empty(0)]
+    )
     own = real.spaces[TEXT_SPACE]
     spaces = {
         TEXT_SPACE: Space(
@@ -227,7 +229,7 @@ def _assembled(real: ItemIndex, copies: Sequence[list[int]], text: Sequence[Ragg
         item_ids=tuple(_name(real, row) for row in range(count)),
         spaces=spaces,
         tokens=Ragged.of(tokens),
-        idf=real.idf,
+        token_weights=real.token_weights,
     )
 
 

@@ -69,7 +69,7 @@ class Material:
         if space.name != TEXT_SPACE:
             queries = None if space.queries is None else space.queries.decode().vectors
             return make_learned_space(space.name, Learned(vectors.vectors, queries, space.moments), kind)
-        vocabulary = len(self.exact.idf)
+        vocabulary = len(self.exact.token_weights)
         ids = ids_of_vectors(self.exact.tokens, vectors.offsets, vocabulary)
         assert ids is not None, "items keep every token's vector: the segments file pools none"
         labels = np.where(ids == vocabulary, 0, ids)

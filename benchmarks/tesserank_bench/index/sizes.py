@@ -10,7 +10,7 @@ from tesserank.segments.config import TEXT_SPACE
 
 # What text takes: its vectors with their weights and offsets; and the items' token ids and the IDF, from which weights
 # and cells of compact vectors are looked up where they are stored once a token id.
-_TEXT = (TEXT_SPACE, "tokens", "idf.npy")
+_TEXT = (TEXT_SPACE, "tokens", "token_weights.npy")
 
 
 def bytes_of(index: ItemIndex) -> dict[str, int]:

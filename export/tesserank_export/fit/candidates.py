@@ -21,7 +21,7 @@ from tesserank_export.collaborative import learn
 from tesserank_export.events import Events
 from tesserank_export.fit.cases import Cases
 from tesserank_export.fit.scoring import SpaceScores, Way
-from tesserank_export.relevance import neighbours, relevant_components
+from tesserank_export.relevance import neighbours, relevant_components, sampled
 from tesserank_export.spaces import make_learned_space
 from tesserank_export.text_space import Texts, make_text_space, projected, token_weights
 
@@ -80,7 +80,8 @@ class Candidates:
         """The text space as an export would make it of ``cases.train``."""
         pairs, tokens = neighbours(self._cases.train), self._texts.tokens()
         if items.projection == RELEVANT_COMPONENTS:
-            tokens = projected(tokens, relevant_components(tokens, self._texts.offsets, pairs, self._seed))
+            components = relevant_components(tokens, self._texts.offsets, sampled(pairs, self._seed))
+            tokens = projected(tokens, components)
         weights = token_weights(items.token_weights, self._texts.items, self._texts.vocabulary, pairs)
         space, _ = make_text_space(self._texts, tokens, weights, items, self._seed)
         way = self._of_text
