@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tesserank.artifact.layout import Layout
 from tesserank_evaluation.artifact import HeldOutArtifact
 from tesserank_evaluation.baselines import BASELINE_NAMES
 from tesserank_evaluation.contenders import Contender, Outcome
@@ -44,7 +45,7 @@ def evaluate(
     What both hold already is kept, if its contender has the same identity still.
     """
     for protocol, own in rounds.items():
-        found = result["protocols"].setdefault(protocol, described(own.cases, n_items))
+        found = result["protocols"].setdefault(protocol, described(own, n_items))
         for name, contender in contenders.items():
             identity = dict(contender.identity(own.cases))
             if name in found["recommenders"] and (protocol, name) in ranks:
@@ -77,8 +78,9 @@ def against_best_baseline(ranks: Mapping[str, NDArray[np.int64]]) -> Result | No
     return {"baseline": best, "difference": {name: difference(own, ranks[best]) for name, own in others.items()}}
 
 
-def described(cases: Cases, n_items: int) -> Result:
-    """What a protocol ranks for, with no recommender yet."""
+def described(own: Round, n_items: int) -> Result:
+    """What a protocol ranks for and with which artefact, with no recommender yet."""
+    cases = own.cases
     return {
         "users": len(cases),
         "eligible": cases.held.eligible,
@@ -86,6 +88,8 @@ def described(cases: Cases, n_items: int) -> Result:
         "train_events": len(cases.held.train),
         "same_time_share": round(float(cases.same_time.mean()), 4),
         "slices": {name: int(mask.sum()) for name, mask in slices_of(cases, n_items).items()},
+        "segments": Layout(own.artifact.root).segments.read_text(encoding="utf-8"),
+        "fit": own.artifact.manifest.provenance.get("fit"),
         "recommenders": {},
         "against_best_baseline": None,
     }

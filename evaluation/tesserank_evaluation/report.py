@@ -9,6 +9,7 @@ from tesserank_evaluation.baselines import BASELINE_NAMES
 from tesserank_evaluation.markdown import table, value
 from tesserank_evaluation.metrics import GAINS, KS
 from tesserank_evaluation.slices import SLICES
+from tesserank_export.fit.record import markdown as fit_markdown
 
 _MAIN = ("recall@10", "ndcg@10", "mrr@10", "ndcg@5", "ndcg@20", "ndcg@50")
 _SLICED_BY = "ndcg@10"
@@ -58,6 +59,8 @@ def _protocol(protocol: str, found: Mapping[str, Any]) -> Iterator[str]:
         ["", *(f"{name} ({sizes[name]:,})" for name in shown)],
         [[name, *(value(ranked[name]["slices"][part][_SLICED_BY]) for part in shown)] for name in names],
     )
+    yield from _reranked(ranked)
+    yield from _artifact(found)
 
 
 def _against_best_baseline(found: Mapping[str, Any] | None) -> Iterator[str]:
@@ -67,6 +70,32 @@ def _against_best_baseline(found: Mapping[str, Any] | None) -> Iterator[str]:
         shown = ", ".join(f"{key} {value(metrics[key], '+')}" for key in ("ndcg@10", "recall@10", "mrr@10"))
         yield f"{name} less {found['baseline']}, the best baseline, user by user: {shown}."
         yield ""
+
+
+def _reranked(ranked: Mapping[str, Any]) -> Iterator[str]:
+    """What reading candidates again took, and what it made of their order."""
+    for name, entry in ranked.items():
+        said = entry["settings"]
+        if "rerank_ms_a_user" not in said:
+            continue
+        took, before = said["rerank_ms_a_user"], said["retrieve_ms_a_user"]
+        yield ""
+        yield (
+            f"{name} reads {said['candidates']} candidates a user, which has the target among them for "
+            f"{said['targets_among_candidates']:.1%}, in {took['p50']:,.0f} ms (median; p95 {took['p95']:,.0f}), after "
+            f"{before['p50']:,.0f} ms of late interaction; NDCG@10 in late interaction's own order "
+            f"{value(said['retrieved'][_SLICED_BY])}, {value(said['less_retrieved'][_SLICED_BY], '+')} by reading."
+        )
+
+
+def _artifact(found: Mapping[str, Any]) -> Iterator[str]:
+    yield ""
+    yield "tesserank's segments file:"
+    yield ""
+    yield from ("```toml", found["segments"].strip(), "```")
+    if found["fit"]:
+        yield ""
+        yield f"What each step of the fit gained: {fit_markdown(found['fit']).strip()}"
 
 
 def _all_metrics(ranked: Mapping[str, Any]) -> Iterator[str]:

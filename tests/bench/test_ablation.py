@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from tesserank.segments.reader import parse_segments
 from tesserank_bench.ablation.exports import grouped, text_of
 from tesserank_bench.ablation.features import FEATURES
 from tesserank_bench.ablation.log import FIELDS, write_log
-from tesserank_bench.ablation.measure import Kept, Newest
+from tesserank_bench.ablation.measure import Kept
 from tesserank_bench.ablation.rows import FULL, ONE_LONG, PROPOSED, Row, Table, all_rows, merged
 from tesserank_bench.ablation.verdicts import verdicts
 from tesserank_evaluation.ranking import Ranked
-from tesserank_evaluation.recommender import Scores, Training
+from tesserank_evaluation.recommender import Training
 from tesserank_evaluation.split import History
 from tesserank_export.catalog import read_catalog
 from tesserank_export.events import read_events
@@ -151,20 +151,6 @@ def test_features_rank_by_what_users_alike_met() -> None:
         found = FEATURES[name](own).scores(histories_of([2, 5, 7], [1]))
         assert found.dtype == np.float32
         np.testing.assert_allclose(found[0], scores, rtol=1e-5, atol=1e-5, err_msg=name)
-
-
-class Lengths:
-    """Says how long the histories are that it hears of."""
-
-    settings: Mapping[str, Any] = {}
-
-    def scores(self, histories: Sequence[History]) -> Scores:
-        return np.array([[history.items.sum(), len(history.timestamps)] for history in histories], dtype=np.float32)
-
-
-def test_what_is_cut_off_is_the_oldest() -> None:
-    found = Newest(Lengths(), 2).scores(histories_of([1, 2, 3], [4]))
-    assert found.tolist() == [[5, 2], [4, 1]]
 
 
 @pytest.mark.parametrize("timed", [True, False])

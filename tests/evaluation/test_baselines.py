@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,17 +23,18 @@ from tesserank_evaluation.baselines import BASELINES
 from tesserank_evaluation.baselines.als import Als
 from tesserank_evaluation.baselines.ease import Ease
 from tesserank_evaluation.baselines.item_knn import ItemKnn
+from tesserank_evaluation.baselines.newest import Newest
 from tesserank_evaluation.baselines.popularity import Popularity
 from tesserank_evaluation.baselines.tuning import best_of
 from tesserank_evaluation.baselines.vectors import Item2Vec, MaxPooled, MeanPooled, text_vectors
 from tesserank_evaluation.baselines.words import Bm25, TfIdf
 from tesserank_evaluation.contenders import Baseline
-from tesserank_evaluation.recommender import Training
+from tesserank_evaluation.recommender import Scores, Training
 from tesserank_evaluation.split import History, make_cases
 from tesserank_export.catalog import read_catalog
 from tesserank_export.events import read_events
 from tesserank_export.heldout import PLAIN, PROTOCOLS, hold_out_last
-from tests.evaluation.logs import random_log
+from tests.evaluation.logs import log_of, random_log
 
 N_ITEMS = 14  # item 13 is met by nobody
 WORDS = ("red", "blue", "soap", "cream", "brush", "comb", "hair", "skin")
@@ -63,13 +66,12 @@ def test_popularity_counts_users_not_events(training: Training, histories: list[
     np.testing.assert_array_equal(Popularity(training).scores(histories), np.tile(expected, (3, 1)))
 
 
-@pytest.mark.parametrize("newest", [None, 2])
-def test_itemknn_adds_the_cosines_of_columns(training: Training, histories: list[History], newest: int | None) -> None:
+def test_itemknn_adds_the_cosines_of_columns(training: Training, histories: list[History]) -> None:
     matrix = binary(training)
-    found = ItemKnn(training, newest).scores(histories)
+    found = ItemKnn(training).scores(histories)
     for history, scores in zip(histories, found, strict=True):
         expected = np.zeros(N_ITEMS)
-        for known in history.items if newest is None else history.items[-newest:]:
+        for known in history.items:
             for item in range(N_ITEMS):
                 lengths = np.linalg.norm(matrix[:, known]) * np.linalg.norm(matrix[:, item])
                 expected[item] += matrix[:, known] @ matrix[:, item] / lengths if lengths else 0.0
@@ -102,9 +104,9 @@ def test_als_scores_by_the_user_that_solves_the_papers_equation(training: Traini
         np.testing.assert_allclose(scores, factors @ user, rtol=1e-3, atol=1e-4)
 
 
-def test_tf_idf_is_the_sum_of_cosines_with_the_newest_texts(training: Training, histories: list[History]) -> None:
+def test_tf_idf_is_the_sum_of_cosines_with_the_texts(training: Training, histories: list[History]) -> None:
     vectors = TfidfVectorizer(sublinear_tf=True, stop_words="english").fit_transform(TEXTS).toarray()
-    expected = [vectors[history.items[-10:]].sum(axis=0) @ vectors.T for history in histories]
+    expected = [vectors[history.items].sum(axis=0) @ vectors.T for history in histories]
     np.testing.assert_allclose(TfIdf(training).scores(histories), expected, rtol=1e-5)
 
 
@@ -112,7 +114,7 @@ def test_bm25_is_okapis_formula_word_by_word(training: Training, histories: list
     documents = [Counter(text.split()) for text in TEXTS]
     mean_length = sum(sum(document.values()) for document in documents) / N_ITEMS
     for history, scores in zip(histories, Bm25(training).scores(histories), strict=True):
-        query = sum((documents[item] for item in history.items[-10:].tolist()), Counter())
+        query = sum((documents[item] for item in history.items.tolist()), Counter())
         for document, score in zip(documents, scores.tolist(), strict=True):
             expected = 0.0
             for word, times in query.items():
@@ -166,8 +168,52 @@ def test_settings_are_chosen_by_what_ranks_held_out_items_best(training: Trainin
 
     skewed = Training(random_log(300, 4, 1, longest=4), ["x"] * N_ITEMS, training.index, 0, PLAIN)
     chosen = best_of([partial(Signed, sign=-1.0), partial(Signed, sign=1.0)], skewed)
-    assert chosen.settings == {"sign": 1.0}  # ten of the fourteen items are met by nobody
-    assert chosen.fitted_on == len(skewed.events)
+    assert chosen.settings == {"sign": 1.0, "newest": None}  # ten of the fourteen items are met by nobody
+    assert isinstance(chosen.own, Signed)
+    assert chosen.own.fitted_on == len(skewed.events)
+
+
+class Sums:
+    """Says what it hears: the sum of a history's items, how many timestamps there are, and the time of asking."""
+
+    settings: Mapping[str, Any] = {"of": "all"}
+
+    def scores(self, histories: Sequence[History]) -> Scores:
+        heard = [[own.items.sum(), len(own.timestamps), own.asked_at] for own in histories]
+        return np.array(heard, dtype=np.float32)
+
+
+@pytest.mark.parametrize(("count", "heard"), [(2, [5, 2, 9]), (3, [6, 3, 9]), (None, [6, 3, 9])])
+def test_what_is_not_asked_with_is_the_oldest(count: int | None, heard: list[int]) -> None:
+    history = History(np.array([1, 2, 3], dtype=np.int32), np.arange(3), ("",) * 3, 9)
+    short = History(np.array([4], dtype=np.int32), np.arange(1), ("",), 9)
+    newest = Newest(Sums(), count)
+    assert newest.scores([history, short]).tolist() == [heard, [4, 1, 9]]
+    assert newest.settings == {"of": "all", "newest": count}
+
+
+class Ahead:
+    """Everybody's next item is so many ``steps`` ahead of the oldest that it hears of."""
+
+    settings: Mapping[str, Any] = {}
+
+    def __init__(self, training: Training, steps: int) -> None:
+        self._steps = steps
+
+    def scores(self, histories: Sequence[History]) -> Scores:
+        scores = np.zeros((len(histories), N_ITEMS), dtype=np.float32)
+        scores[range(len(histories)), [(own.items[0] + self._steps) % N_ITEMS for own in histories]] = 1
+        return scores
+
+
+@pytest.mark.parametrize(("met", "steps", "newest"), [(12, 5, 5), (13, 10, 10), (3, 2, None)])
+def test_as_many_items_are_asked_with_as_rank_held_out_items_best(
+    met: int, steps: int, newest: int | None, index: ItemIndex
+) -> None:
+    """Everybody goes round in a circle; where it makes no difference, all items are asked with."""
+    log = log_of([[((user + place) % N_ITEMS, place) for place in range(met)] for user in range(20)])
+    chosen = best_of([partial(Ahead, steps=steps)], Training(log, ["x"] * N_ITEMS, index, 0, PLAIN))
+    assert chosen.count == newest
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -47,6 +47,8 @@ def test_every_recommender_is_ranked_under_both_protocols(evaluated: tuple[Path,
             assert metrics["recall@50"]["mean"] == 1.0  # of 40 items
             assert 0 < entry["coverage"]["coverage@10"] <= 1
         assert found["recommenders"]["tesserank"]["settings"]["fitted_on"] == protocol
+        assert found["segments"].startswith('name = "')
+        assert found["fit"] is None
         against = found["against_best_baseline"]
         means = {name: entry["metrics"]["ndcg@10"]["mean"] for name, entry in found["recommenders"].items()}
         assert means[against["baseline"]] == max(means[name] for name in BASELINES)
@@ -284,9 +286,12 @@ def test_what_is_evaluated_may_be_fitted_for_the_protocol(
     assert main(typed(tiny, *more)) == 0
     printed = capfd.readouterr().out
     assert re.search(r"next items of \d+ users, plain protocol", printed), "the fit's own table"
-    assert "fitted against as configured" in printed
+    assert printed.count("fitted against as configured") == 2, "in the fit's table, and in the result's"
     result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
-    ranked = result["protocols"]["plain"]["recommenders"]
+    found = result["protocols"]["plain"]
+    assert found["fit"]["steps"][-1]["step"] == "fitted against as configured"
+    assert "[history" in found["segments"]
+    ranked = found["recommenders"]
     assert ranked["tesserank"]["settings"]["fitted_on"] == "plain"
     assert ranked["tesserank"]["metrics"]["ndcg@10"]["mean"] > ranked["popularity"]["metrics"]["ndcg@10"]["mean"]
     [run] = (tmp_path / "runs").iterdir()

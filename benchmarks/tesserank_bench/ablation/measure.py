@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -19,35 +19,17 @@ from tesserank.segments.reader import parse_segments
 from tesserank_bench.ablation.exports import text_of
 from tesserank_bench.ablation.features import FEATURES
 from tesserank_bench.ablation.rows import Row, Table
+from tesserank_evaluation.baselines.newest import Newest
 from tesserank_evaluation.late_interaction import OpenArtifact, TesserankInProcess
 from tesserank_evaluation.metrics import coverage, gains, mean_and_error
 from tesserank_evaluation.paired import Ranks, load_ranks, save_ranks
 from tesserank_evaluation.ranking import Ranked, rank
-from tesserank_evaluation.recommender import Recommender, Scores, Training
-from tesserank_evaluation.split import Cases, History
+from tesserank_evaluation.recommender import Recommender, Training
+from tesserank_evaluation.split import Cases
 from tesserank_export.catalog import Catalog
 
 SHOWN = ("ndcg@10", "recall@10", "mrr@10")
 Entry = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Newest:
-    """A recommender that knows of the ``count`` newest events of a history alone."""
-
-    own: Recommender
-    count: int
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return self.own.settings
-
-    def scores(self, histories: Sequence[History]) -> Scores:
-        """See ``Recommender``."""
-        newest = slice(-self.count, None)
-        return self.own.scores(
-            [History(own.items[newest], own.timestamps[newest], own.kinds[newest], own.asked_at) for own in histories]
-        )
 
 
 class Kept:
@@ -95,8 +77,7 @@ class Bench:
         with Progress(console=self.console, transient=True) as progress:
             task = progress.add_task(row.name, total=len(self.cases))
             advance: Callable[[int], None] = lambda count: progress.advance(task, count)  # noqa: E731
-            asked = recommender if row.newest is None else Newest(recommender, row.newest)
-            ranked = rank(asked, self.cases, len(self.catalog), advance)
+            ranked = rank(Newest(recommender, row.newest), self.cases, len(self.catalog), advance)
         metrics = {
             name: mean_and_error(own) for name, own in gains(ranked.better, ranked.tied).items() if name in SHOWN
         }

@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any
 
 from tesserank_evaluation.baselines.histories import binary, history_matrix
+from tesserank_evaluation.baselines.newest import Newest
 from tesserank_evaluation.baselines.tuning import best_of
 from tesserank_evaluation.recommender import Scores, Training
 from tesserank_evaluation.split import History
 from tesserank_export.collaborative.ease import ease_weights
 
-PENALTIES = (10.0, 100.0, 500.0)
+PENALTIES = (1.0, 10.0, 100.0, 500.0)
 
 
 class Ease:
@@ -29,6 +30,6 @@ class Ease:
         return scores
 
 
-def fit_ease(training: Training) -> Ease:
-    """With the penalty that ranks best for users' second-last items."""
+def fit_ease(training: Training) -> Newest:
+    """With the penalty that ranks held-out items best."""
     return best_of([partial(Ease, penalty=penalty) for penalty in PENALTIES], training)

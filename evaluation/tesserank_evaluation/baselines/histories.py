@@ -13,15 +13,13 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 
-def history_matrix(histories: Sequence[History], n_items: int, newest: int | None = None) -> sparse.csr_matrix:
-    """float32 [B, n_items], 1 at the ``newest`` items of each history (None: at all)."""
+def history_matrix(histories: Sequence[History], n_items: int) -> sparse.csr_matrix:
+    """float32 [B, n_items], 1 at the items of each history."""
     from scipy import sparse
 
-    items = [history.items if newest is None else history.items[-newest:] for history in histories]
-    lengths = [len(own) for own in items]
-    ends = np.concatenate([[0], np.cumsum(lengths)])
-    columns = np.concatenate(items)
-    return sparse.csr_matrix((np.ones(len(columns), dtype=np.float32), columns, ends), shape=(len(items), n_items))
+    ends = np.concatenate([[0], np.cumsum([len(history.items) for history in histories])])
+    columns = np.concatenate([history.items for history in histories])
+    return sparse.csr_matrix((np.ones(len(columns), dtype=np.float32), columns, ends), shape=(len(histories), n_items))
 
 
 def binary(matrix: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -16,20 +16,20 @@ from tesserank_evaluation.split import History
 
 
 class ItemKnn:
-    """``score_i = Σ_h cos(h, i)`` over the ``newest`` items h of the history (None: all of them)."""
+    """``score_i = Σ_h cos(h, i)`` over the items h of the history."""
 
-    def __init__(self, training: Training, newest: int | None = None) -> None:
+    settings: Mapping[str, Any] = {}
+
+    def __init__(self, training: Training) -> None:
         from scipy import sparse
 
         matrix = binary(training.events.interaction_matrix(training.n_items))
         users = np.maximum(np.asarray(matrix.sum(axis=0)).ravel(), 1.0)
         scaled = (matrix @ sparse.diags(users**-0.5)).tocsr().astype(np.float32)
         self._similarities = (scaled.T @ scaled).tocsr()
-        self._newest = newest
-        self.settings: Mapping[str, Any] = {"newest": newest}
 
     def scores(self, histories: Sequence[History]) -> Scores:
         """See ``Recommender``."""
-        rows = history_matrix(histories, self._similarities.shape[0], self._newest)
+        rows = history_matrix(histories, self._similarities.shape[0])
         dense: Scores = (rows @ self._similarities).toarray()
         return dense

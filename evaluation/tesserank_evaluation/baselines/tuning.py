@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
+from tesserank_evaluation.baselines.newest import Newest
 from tesserank_evaluation.metrics import gains
 from tesserank_evaluation.ranking import rank
 from tesserank_evaluation.recommender import Recommender, Training
@@ -13,23 +14,26 @@ from tesserank_evaluation.split import make_cases
 from tesserank_export.heldout import hold_out_last
 
 CHECK_USERS = 1_000
+NEWEST = (None, 50, 10, 5)  # items of a history that a candidate is asked with; None: all
 _CHECKED_BY = "ndcg@10"
 
-R = TypeVar("R", bound=Recommender)
 
+def best_of(candidates: Sequence[Callable[[Training], Recommender]], training: Training) -> Newest:
+    """The candidate, and how many of a history's items it is best asked with, fitted on all of the training log.
 
-def best_of(candidates: Sequence[Callable[[Training], R]], training: Training) -> R:
-    """The candidate that ranks best for the last new items of the training log, fitted on all of that log.
-
-    Those are, for users who are evaluated, the items before their target: the target itself has left the log already.
-    Where no user has three items left, the first candidate serves.
+    They are chosen by how they rank the last new items of that log. Those are, for users who are evaluated, the items
+    before their target: the target itself has left the log already. Where no user has three items left, the first
+    candidate serves, asked with all.
     """
     if not hold_out_last(training.events, 0, training.seed, training.protocol).eligible:
-        return candidates[0](training)
+        return Newest(candidates[0](training), None)
     cases = make_cases(training.events, CHECK_USERS, training.seed, training.protocol)
     inner = replace(training, events=cases.held.train)
     found = []
     for candidate in candidates:
-        ranked = rank(candidate(inner), cases, training.n_items, lambda count: None)
-        found.append(float(gains(ranked.better, ranked.tied)[_CHECKED_BY].mean()))
-    return candidates[found.index(max(found))](training)
+        fitted = candidate(inner)
+        for newest in NEWEST:
+            ranked = rank(Newest(fitted, newest), cases, training.n_items, lambda count: None)
+            found.append(float(gains(ranked.better, ranked.tied)[_CHECKED_BY].mean()))
+    candidate, newest = list(itertools.product(candidates, NEWEST))[found.index(max(found))]
+    return Newest(candidate(training), newest)

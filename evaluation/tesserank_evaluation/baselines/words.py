@@ -15,13 +15,12 @@ from tesserank_evaluation.split import History
 if TYPE_CHECKING:
     from scipy import sparse
 
-NEWEST = 10  # items of a history that are asked with: of all of them, 165 on average in one log, ranks half as well
 # Robertson & Zaragoza, The probabilistic relevance framework: BM25 and beyond, 2009: the usual values.
 _K1, _B = 1.2, 0.75
 
 
 class _SharedWords:
-    """``score_i = Σ_w q_w · d_iw``, where q is the sum over the history's newest items."""
+    """``score_i = Σ_w q_w · d_iw``, where q is the sum over the history's items."""
 
     settings: Mapping[str, Any]
 
@@ -30,7 +29,7 @@ class _SharedWords:
 
     def scores(self, histories: Sequence[History]) -> Scores:
         """See ``Recommender``."""
-        asked = history_matrix(histories, self._queries.shape[0], NEWEST) @ self._queries
+        asked = history_matrix(histories, self._queries.shape[0]) @ self._queries
         dense: Scores = (asked @ self._documents).toarray().astype(np.float32, copy=False)
         return dense
 
@@ -38,7 +37,7 @@ class _SharedWords:
 class TfIdf(_SharedWords):
     """Texts as unit vectors of (1 + ln tf) · idf; a history is the sum of its items'."""
 
-    settings: Mapping[str, Any] = {"newest": NEWEST, "sublinear_tf": True, "stop_words": "english"}
+    settings: Mapping[str, Any] = {"sublinear_tf": True, "stop_words": "english"}
 
     def __init__(self, training: Training) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -51,7 +50,7 @@ class TfIdf(_SharedWords):
 class Bm25(_SharedWords):
     """A history's words, as often as they occur in it, ask for items by Okapi BM25."""
 
-    settings: Mapping[str, Any] = {"newest": NEWEST, "k1": _K1, "b": _B}
+    settings: Mapping[str, Any] = {"k1": _K1, "b": _B}
 
     def __init__(self, training: Training) -> None:
         from sklearn.feature_extraction.text import CountVectorizer
