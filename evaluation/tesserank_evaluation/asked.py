@@ -65,7 +65,7 @@ def _cross_encoder(args: argparse.Namespace, catalog: Catalog) -> Contender:
 
     if args.users is None:
         raise ConfigError(
-            f"{CROSS_ENCODER} reads {CANDIDATES} pairs for every user, about a second each: say for how many, as in "
+            f"{CROSS_ENCODER} reads {CANDIDATES} pairs for every user, a second or two each: say for how many, as in "
             "--users 300"
         )
     command = partial(finetune_command, args)

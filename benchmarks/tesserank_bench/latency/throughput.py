@@ -86,8 +86,8 @@ def mixed(bench: Bench, server: TritonServer, generator: LoadGenerator, into: Re
     try:
         before = at_rest(observer)
         generator.run(server.urls.grpc, MIXED_CALLERS, requests)
-        after = settled(observer, before, len(requests))
-        if after is not None:
+        if settled(observer, before, len(requests)) is not None:
+            after = at_rest(observer)  # the encoder's process publishes in its own time
             into["padding"] = {"callers": MIXED_CALLERS, "requests": len(requests)} | padding(before, after)
     finally:
         observer.close()
