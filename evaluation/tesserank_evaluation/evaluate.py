@@ -45,7 +45,8 @@ def evaluate(
     What both hold already is kept, if its contender has the same identity still.
     """
     for protocol, own in rounds.items():
-        found = result["protocols"].setdefault(protocol, described(own, n_items))
+        found = result["protocols"].setdefault(protocol, {"recommenders": {}, "against_best_baseline": None})
+        found |= described(own, n_items)  # of the same artefact and users, so what an older file has is the same
         for name, contender in contenders.items():
             identity = dict(contender.identity(own.cases))
             if name in found["recommenders"] and (protocol, name) in ranks:
@@ -79,7 +80,7 @@ def against_best_baseline(ranks: Mapping[str, NDArray[np.int64]]) -> Result | No
 
 
 def described(own: Round, n_items: int) -> Result:
-    """What a protocol ranks for and with which artefact, with no recommender yet."""
+    """What a protocol ranks for, and with which artefact."""
     cases = own.cases
     return {
         "users": len(cases),
@@ -90,8 +91,6 @@ def described(own: Round, n_items: int) -> Result:
         "slices": {name: int(mask.sum()) for name, mask in slices_of(cases, n_items).items()},
         "segments": Layout(own.artifact.root).segments.read_text(encoding="utf-8"),
         "fit": own.artifact.manifest.provenance.get("fit"),
-        "recommenders": {},
-        "against_best_baseline": None,
     }
 
 

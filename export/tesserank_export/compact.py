@@ -1,9 +1,9 @@
 """Fitting compact vectors (``tesserank.maxsim.compact``) to the vectors of a space.
 
-Which errors matter decides what the bytes are spent on. A score adds up inner products of a segment's tokens, weighted
-by IDF, with the item tokens that are most like them. So an error counts by the square of the weight of its kind of
-token: rare words, which no mean describes and which weigh most, get 6 bits a dimension, and what stands in every text
-("and", "genres:") gets 2.
+Which errors matter decides what the bytes are spent on. A score adds up inner products of a segment's tokens, each
+times its weight, with the item tokens that are most like them. So an error counts by the square of the weight of its
+kind of token: rare words, which no mean describes and which weigh most, get 6 bits a dimension, and what stands in
+every text ("and", "genres:") gets 2.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ _LIGHT = 0.1  # of the mean squared weight: counts for every token, as tokens of
 _TRAINING = 60_000  # vectors that a book is fitted to
 _NEAR, _FAR = 0.02, 7.0  # the least spread of a cell; the largest component of a residual, in spreads (int16 holds two)
 _LENGTH = 0.01  # how far a vector's length may be from 1
-_FILES, _HEADER = 14, 128  # that the index stores of a text space, token ids and IDF included; bytes of a .npy header
+_FILES, _HEADER = (
+    14,
+    128,
+)  # that the index stores of a text space, token ids and their weights included; bytes of a .npy header
 
 
 def fit(

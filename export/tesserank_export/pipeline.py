@@ -64,7 +64,8 @@ class Export:
         encoder_part = encoders.encoder(backbone, projection, tokenizer_part)
         text_steps = TextSteps(options, self.steps, encoders.template, items, tokenizer.vocabulary_size)
         if events is not None and options.fit:
-            encoders.parity(projection, encoder_part, items)  # what cannot be served is not worth the minutes of a fit
+            if self._config.items.projection != RELEVANT_COMPONENTS:  # else another encoder is served
+                encoders.parity(projection, encoder_part, items)  # which cannot be served is not worth a fit's minutes
             self._fit(text_steps.encode(encoder_part), events)
         if self._config.items.projection == RELEVANT_COMPONENTS:
             projection = text_steps.adapted(projection, text_steps.encode(encoder_part), events)

@@ -1,6 +1,6 @@
 """Numbers of vectors that are numbers of token ids: stored once an id, not once a vector.
 
-The weight of a text's vector is the IDF of its token, and a compact vector's cell that of its token, as long as every
+The weight of a text's vector is what its token weighs, and a compact vector's cell that of its token, as long as every
 token keeps its own vector (no pooling).
 """
 

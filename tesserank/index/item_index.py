@@ -20,10 +20,10 @@ class Space:
     """A space: every item's vectors in it, at least one each.
 
     ``items``: T vectors, quantised or not; an item the space knows nothing of has one zero vector, whose similarity
-    to everything is 0. ``weights`` float32 [T] (float16 on disk): a vector's weight when its item is a segment, IDF in
-    the text space. ``scale``: 1 / standard deviation of the segment score of random (segment, item) pairs, by which the
-    scores of different spaces become comparable. ``queries``: an item's vectors when it is a segment, as many as of
-    ``items``; None where they are the same.
+    to everything is 0. ``weights`` float32 [T] (float16 on disk): a vector's weight when its item is a segment, in
+    the text space its token's. ``scale``: 1 / standard deviation of the segment score of random (segment, item) pairs,
+    by which the scores of different spaces become comparable. ``queries``: an item's vectors when it is a segment, as
+    many as of ``items``; None where they are the same.
 
     ``moments`` int64 [D], increasing: in a space that does not speak of the history but of when it is asked, the Unix
     seconds from which each of ``queries``, then D of one vector, is the request's segment.

@@ -86,7 +86,7 @@ EVERY_KERNEL = """
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))  # which numba reads again when any of its variables changes
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))  # for the processes that tests start
     return tmp_path
 
 
@@ -181,7 +181,7 @@ def test_what_another_compiler_made_stays_and_what_is_no_file_is_no_source(
 
 def test_what_numba_was_told_tells_kernels_apart(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(1)(NUMBERS)
-    monkeypatch.setenv("NUMBA_BOUNDSCHECK", "1")
+    monkeypatch.setattr(config, "BOUNDSCHECK", 1)
     kernel = make(1)
     assert kernel(NUMBERS) == 15
     assert was_compiled(kernel)

@@ -192,6 +192,15 @@ def test_what_is_not_asked_with_is_the_oldest(count: int | None, heard: list[int
     assert newest.settings == {"of": "all", "newest": count}
 
 
+def test_what_cannot_be_fitted_is_not_chosen(training: Training) -> None:
+    def failing(own: Training) -> Popularity:
+        raise ArithmeticError("not positive definite")
+
+    assert isinstance(best_of([failing, Popularity], training).own, Popularity)
+    with pytest.raises(ArithmeticError, match="not positive definite"):
+        best_of([failing], training)
+
+
 class Ahead:
     """Everybody's next item is so many ``steps`` ahead of the oldest that it hears of."""
 

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from tesserank.index import ItemIndex, save_index
 from tesserank.segments.config import TEXT_SPACE
 
-# What text takes: its vectors with their weights and offsets; and the items' token ids and the IDF, from which weights
-# and cells of compact vectors are looked up where they are stored once a token id.
+# What text takes: its vectors with their weights and offsets; and the items' token ids and what each weighs, from which
+# weights and cells of compact vectors are looked up where they are stored once a token id.
 _TEXT = (TEXT_SPACE, "tokens", "token_weights.npy")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from tesserank_evaluation.baselines.newest import Newest
 from tesserank_evaluation.metrics import gains
 from tesserank_evaluation.ranking import rank
 from tesserank_evaluation.recommender import Recommender, Training
-from tesserank_evaluation.split import make_cases
+from tesserank_evaluation.split import Cases, make_cases
 from tesserank_export.heldout import hold_out_last
 
 CHECK_USERS = 1_000
@@ -29,11 +30,20 @@ def best_of(candidates: Sequence[Callable[[Training], Recommender]], training: T
         return Newest(candidates[0](training), None)
     cases = make_cases(training.events, CHECK_USERS, training.seed, training.protocol)
     inner = replace(training, events=cases.held.train)
-    found = []
-    for candidate in candidates:
-        fitted = candidate(inner)
-        for newest in NEWEST:
-            ranked = rank(Newest(fitted, newest), cases, training.n_items, lambda count: None)
-            found.append(float(gains(ranked.better, ranked.tied)[_CHECKED_BY].mean()))
+    found = [figure for candidate in candidates for figure in _figures(candidate, inner, cases)]
     candidate, newest = list(itertools.product(candidates, NEWEST))[found.index(max(found))]
     return Newest(candidate(training), newest)
+
+
+def _figures(candidate: Callable[[Training], Recommender], inner: Training, cases: Cases) -> list[float]:
+    """How it ranks, asked with each of NEWEST: figures, and not the model, as two of them may not fit into memory."""
+    try:
+        fitted = candidate(inner)
+    except ArithmeticError:  # a penalty that is too small for this log
+        return [-math.inf] * len(NEWEST)
+    return [_figure(Newest(fitted, newest), cases, inner.n_items) for newest in NEWEST]
+
+
+def _figure(recommender: Recommender, cases: Cases, n_items: int) -> float:
+    ranked = rank(recommender, cases, n_items, lambda count: None)
+    return float(gains(ranked.better, ranked.tied)[_CHECKED_BY].mean())

@@ -26,7 +26,7 @@ from typing import Any
 
 import llvmlite
 import numba
-from numba import njit
+from numba import config, njit
 from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
@@ -34,12 +34,20 @@ from numba.core.serialize import dumps
 import tesserank
 
 _SUFFIX = ".kernel"
+_SETTINGS = ("OPT", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "DISABLE_INTEL_SVML")
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 # numba numbers the functions that it compiles, in every process from 1, and names them by it to the linker, which takes
 # functions of one name for the same: of two kernels that two processes compiled, a third would run one with parts of
-# the other (numba issue 10486). So every process begins at a number that no other has.
-FunctionIdentity._unique_ids = itertools.count(secrets.randbits(62))
+# the other (numba issue 10486). So every process begins at a number of its own.
+
+
+def _number_anew() -> None:
+    FunctionIdentity._unique_ids = itertools.count(secrets.randbits(62))
+
+
+_number_anew()
+os.register_at_fork(after_in_child=_number_anew)
 
 
 def kept(*made_of: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -95,9 +103,9 @@ def _short(content: bytes, length: int) -> str:
     return hashlib.sha256(content).hexdigest()[:length]
 
 
-def _settings() -> list[tuple[str, str]]:
-    """What numba was told: how far to optimise, whether to check bounds."""
-    return sorted(setting for setting in os.environ.items() if setting[0].startswith("NUMBA_"))
+def _settings() -> list[str]:
+    """What numba was told, by its variables or its file, that changes what it makes of a kernel."""
+    return [f"{name}={getattr(config, name)}" for name in _SETTINGS]
 
 
 @cache
