@@ -22,6 +22,7 @@ from tesserank.paths import BUILD
 from tesserank.tracking import Run, add_tracking_argument, tracked
 from tesserank_evaluation import asked, report
 from tesserank_evaluation.baselines import BASELINES
+from tesserank_evaluation.baselines.tuning import NEWEST
 from tesserank_evaluation.conditions import Machine
 from tesserank_evaluation.contenders import SERVED, TESSERANK, Baseline, Contender, InProcess, Served
 from tesserank_evaluation.evaluate import Result, Round, evaluate
@@ -112,7 +113,7 @@ def _contenders(args: argparse.Namespace, catalog: Catalog, say: Callable[[str],
     known: dict[str, Contender] = {TESSERANK: InProcess(catalog, args.threads, args.memory_mib << 20)}
     if args.through_server:
         known[SERVED] = Served(catalog, args.through_server, args.timeout, args.threads)
-    known |= {name: Baseline(fit, catalog, args.seed) for name, fit in BASELINES.items()}
+    known |= {name: Baseline(fit, catalog, args.seed, {"newest": [*NEWEST]}) for name, fit in BASELINES.items()}
     wanted = list(known) if args.only is None else _names(args.only)
     wanted += _names(args.also)
     known |= asked.contenders(args, catalog, wanted, say)

@@ -52,7 +52,10 @@ class Contender(Protocol):
 
 @dataclass(frozen=True)
 class Baseline(Contender):
-    """Fitted on what the protocol keeps of the log, and forgotten when it has ranked. ``asked``: options of the fit."""
+    """Fitted on what the protocol keeps of the log, and forgotten when it has ranked.
+
+    ``asked``: options of the fit, or among which it chooses.
+    """
 
     fit: Fit
     catalog: Catalog

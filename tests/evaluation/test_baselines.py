@@ -215,7 +215,7 @@ class Ahead:
         return scores
 
 
-@pytest.mark.parametrize(("met", "steps", "newest"), [(12, 5, 5), (13, 10, 10), (3, 2, None)])
+@pytest.mark.parametrize(("met", "steps", "newest"), [(12, 5, 5), (13, 10, 10), (12, 1, 1), (3, 2, None)])
 def test_as_many_items_are_asked_with_as_rank_held_out_items_best(
     met: int, steps: int, newest: int | None, index: ItemIndex
 ) -> None:

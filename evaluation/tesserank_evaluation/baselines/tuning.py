@@ -15,7 +15,7 @@ from tesserank_evaluation.split import Cases, make_cases
 from tesserank_export.heldout import hold_out_last
 
 CHECK_USERS = 1_000
-NEWEST = (None, 50, 10, 5)  # items of a history that a candidate is asked with; None: all
+NEWEST = (None, 50, 10, 5, 2, 1)  # items of a history that a candidate is asked with; None: all
 _CHECKED_BY = "ndcg@10"
 
 
