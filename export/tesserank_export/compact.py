@@ -40,10 +40,8 @@ _LIGHT = 0.1  # of the mean squared weight: counts for every token, as tokens of
 _TRAINING = 60_000  # vectors that a book is fitted to
 _NEAR, _FAR = 0.02, 7.0  # the least spread of a cell; the largest component of a residual, in spreads (int16 holds two)
 _LENGTH = 0.01  # how far a vector's length may be from 1
-_FILES, _HEADER = (
-    14,
-    128,
-)  # that the index stores of a text space, token ids and their weights included; bytes of a .npy header
+_FILES = 14  # that the index stores of a text space, token ids and their weights included
+_HEADER = 128  # bytes of a .npy file's
 
 
 def fit(

@@ -64,8 +64,9 @@ class Export:
         encoder_part = encoders.encoder(backbone, projection, tokenizer_part)
         text_steps = TextSteps(options, self.steps, encoders.template, items, tokenizer.vocabulary_size)
         if events is not None and options.fit:
-            if self._config.items.projection != RELEVANT_COMPONENTS:  # else another encoder is served
-                encoders.parity(projection, encoder_part, items)  # which cannot be served is not worth a fit's minutes
+            # An encoder that cannot be served is not worth a fit's minutes; of relevant components another is served.
+            if self._config.items.projection != RELEVANT_COMPONENTS:
+                encoders.parity(projection, encoder_part, items)
             self._fit(text_steps.encode(encoder_part), events)
         if self._config.items.projection == RELEVANT_COMPONENTS:
             projection = text_steps.adapted(projection, text_steps.encode(encoder_part), events)

@@ -24,7 +24,7 @@ def best_of(candidates: Sequence[Callable[[Training], Recommender]], training: T
 
     They are chosen by how they rank the last new items of that log. Those are, for users who are evaluated, the items
     before their target: the target itself has left the log already. Where no user has three items left, the first
-    candidate serves, asked with all.
+    candidate serves, asked with all. A candidate that cannot be fitted (ArithmeticError) is not chosen beside another.
     """
     if not hold_out_last(training.events, 0, training.seed, training.protocol).eligible:
         return Newest(candidates[0](training), None)
@@ -41,9 +41,10 @@ def _figures(candidate: Callable[[Training], Recommender], inner: Training, case
         fitted = candidate(inner)
     except ArithmeticError:  # a penalty that is too small for this log
         return [-math.inf] * len(NEWEST)
-    return [_figure(Newest(fitted, newest), cases, inner.n_items) for newest in NEWEST]
+    return [checked(Newest(fitted, newest), cases, inner.n_items) for newest in NEWEST]
 
 
-def _figure(recommender: Recommender, cases: Cases, n_items: int) -> float:
+def checked(recommender: Recommender, cases: Cases, n_items: int) -> float:
+    """NDCG@10 of the cases' targets, by which settings are chosen."""
     ranked = rank(recommender, cases, n_items, lambda count: None)
     return float(gains(ranked.better, ranked.tied)[_CHECKED_BY].mean())

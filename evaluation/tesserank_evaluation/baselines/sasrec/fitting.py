@@ -15,15 +15,13 @@ import torch
 from tesserank_evaluation.baselines.sasrec.batches import sequences_of, stacked
 from tesserank_evaluation.baselines.sasrec.model import Recipe, SasRecNetwork
 from tesserank_evaluation.baselines.sasrec.training import Clock, Trainer
-from tesserank_evaluation.metrics import gains
-from tesserank_evaluation.ranking import rank
+from tesserank_evaluation.baselines.tuning import checked
 from tesserank_evaluation.recommender import Scores, Training
-from tesserank_evaluation.split import Cases, History, make_cases
+from tesserank_evaluation.split import History, make_cases
 from tesserank_export.heldout import hold_out_last
 
 CHECK_USERS = 4_000  # the best epoch differs from its neighbours by less than a thousand users' standard error
 PATIENCE = 5  # epochs without a better one, after which there will be none
-_CHECKED_BY = "ndcg@10"
 _UNCHECKED_EPOCHS = 20  # where no user has items enough to hold one out
 
 
@@ -100,7 +98,7 @@ def _search(training: Training, options: SasRecOptions, file: Path) -> tuple[int
     trainer = Trainer(sequences, training.n_items, options.recipe, training.seed, file, options.clock)
 
     def check(network: SasRecNetwork) -> float:
-        return _checked(SasRec(network, options.recipe, {}), cases, training.n_items)
+        return checked(SasRec(network, options.recipe, {}), cases, training.n_items)
 
     while not _converged(trainer.notes) and (not trainer.notes or trainer.seconds < options.budget_s / 2):
         loss = trainer.run_epoch(check)
@@ -118,8 +116,3 @@ def _search(training: Training, options: SasRecOptions, file: Path) -> tuple[int
 
 def _converged(notes: Sequence[float]) -> bool:
     return bool(notes) and len(notes) - 1 - notes.index(max(notes)) >= PATIENCE
-
-
-def _checked(recommender: SasRec, cases: Cases, n_items: int) -> float:
-    ranked = rank(recommender, cases, n_items, lambda count: None)
-    return float(gains(ranked.better, ranked.tied)[_CHECKED_BY].mean())
