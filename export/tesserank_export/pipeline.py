@@ -67,7 +67,7 @@ class Export:
             # An encoder that cannot be served is not worth a fit's minutes; of relevant components another is served.
             if self._config.items.projection != RELEVANT_COMPONENTS:
                 encoders.parity(projection, encoder_part, items)
-            self._fit(text_steps.encode(encoder_part), events)
+            self._fit(text_steps.encode(encoder_part), catalog, events)
         if self._config.items.projection == RELEVANT_COMPONENTS:
             projection = text_steps.adapted(projection, text_steps.encode(encoder_part), events)
             encoder_part = encoders.encoder(backbone, projection, tokenizer_part)
@@ -99,9 +99,9 @@ class Export:
             provenance=self._provenance(catalog, events, checkpoint, projection, truncated),
         )
 
-    def _fit(self, texts: Texts, events: Events) -> None:
+    def _fit(self, texts: Texts, catalog: Catalog, events: Events) -> None:
         """From here on the configuration is what fits the log."""
-        fitted = FitStep(self._options, self.steps, self._config, self._text, texts).fit(events)
+        fitted = FitStep(self._options, self.steps, self._config, self._text, texts, catalog.item_ids).fit(events)
         self._config, self._text, self.fitted = fitted.config, fitted.text, fitted.record
 
     def _read_catalog(self) -> Catalog:

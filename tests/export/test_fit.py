@@ -21,6 +21,7 @@ from tesserank.cli import main
 from tesserank.errors import ConfigError
 from tesserank.index import load_index
 from tesserank.segments.config import ItemsConfig, SegmentsConfig
+from tesserank.segments.cut import HistoryCutter
 from tesserank.segments.reader import parse_segments
 from tesserank.serving.interaction import LateInteraction
 from tesserank.serving.request import UserContext
@@ -49,20 +50,48 @@ WAYS = (
 )
 
 
-def cases_of(histories: Sequence[Sequence[int]], weights: Sequence[Sequence[float]]) -> Cases:
+def cutter_of(config: SegmentsConfig = SegmentsConfig()) -> HistoryCutter:
+    return HistoryCutter(config.history, ITEMS, make_index().tokens.lengths)
+
+
+def times_of(history: Sequence[int]) -> list[int]:
+    """Sittings of different lengths, in which items are seconds apart."""
+    return [1_000 * (place // 2 + place // 5) + 6 * place for place in range(len(history))]
+
+
+def cases_of(
+    histories: Sequence[Sequence[int]],
+    weights: Sequence[Sequence[float]],
+    config: SegmentsConfig = SegmentsConfig(),
+) -> Cases:
     return Cases(
         train=log_of([]) if not histories else log_of([[(0, 0)]]),
         users=np.arange(len(histories), dtype=np.int32),
         targets=np.zeros(len(histories), dtype=np.int32),
         timestamps=np.array([150 + 70 * row for row in range(len(histories))]),
         histories=tuple(np.array(history, dtype=np.int32) for history in histories),
+        times=tuple(np.array(times_of(history)) for history in histories),
         weights=tuple(np.array(own, dtype=np.float32) for own in weights),
+        cutter=cutter_of(config),
+        by_item=config.aggregation.group_by_item,
     )
 
 
 @pytest.mark.parametrize("name", ["text", "collaborative", "transitions", "trend"])
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_a_space_scores_as_the_server_does(name: str, way: Way) -> None:
+    scored_as_served(name, way)
+
+
+@pytest.mark.parametrize("by_item", [True, False], ids=["by item", "as wholes"])
+@pytest.mark.parametrize("cut", ["session", "content"])
+@pytest.mark.parametrize("name", ["collaborative", "transitions", "trend"])
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_longer_segments_score_as_the_server_does(name: str, way: Way, cut: str, by_item: bool) -> None:
+    scored_as_served(name, way, cut, by_item)
+
+
+def scored_as_served(name: str, way: Way, cut: str = "item", by_item: bool = True) -> None:
     index = make_index(kind="int8")
     toml = f"""
         [history.spaces.{name}]
@@ -71,9 +100,10 @@ def test_a_space_scores_as_the_server_does(name: str, way: Way) -> None:
         recency = {way.recency}
         max_events = {way.max_events}
     """
-    config = make_config(more=toml)
+    config = make_config(cut, group_by_item=by_item, more=toml)
     weights = [[0.5 + 0.25 * (row % 3) for row in history] for history in HISTORIES]
-    cases = cases_of(HISTORIES, weights)
+    cases = cases_of(HISTORIES, weights, config)
+    assert cut == "item" or any(end - start > 1 for own in cases.blocks(9) for start, end in own)
     found = SpaceScores(index.spaces[name], cases, 9).scores(way)
     embedder, interaction = make_embedder(config, CountingEncoder(), index), LateInteraction(index, config)
     for history, own, at, scores in zip(HISTORIES, weights, cases.timestamps.tolist(), found, strict=True):
@@ -81,7 +111,8 @@ def test_a_space_scores_as_the_server_does(name: str, way: Way) -> None:
         if nothing:  # no events of the item, none before the moment: no segment, and a server refuses
             assert not scores.any()
             continue
-        context = UserContext([ITEMS[row].encode() for row in history], weights=own, timestamp=at)
+        items = [ITEMS[row].encode() for row in history]
+        context = UserContext(items, timestamps=times_of(history), weights=own, timestamp=at)
         [user] = embedder.embed([context]).segments
         served = interaction.scores(user)
         np.testing.assert_allclose(scores, served, rtol=2e-3, atol=2e-3 * np.abs(served).max())
@@ -145,7 +176,8 @@ def test_folds_keep_a_users_cases_together() -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_nothing_that_is_asked_for_is_left_in_what_is_fitted_on(protocol: str) -> None:
     log = random_log(users=80, items=30, seed=2, longest=12)
-    cases = make_cases(log, 30, {"buy": 2.0}, protocol, seed=0)
+    config = parse_segments("[history.kinds]\nbuy = 2.0\n")
+    cases = make_cases(log, 30, config, cutter_of(), protocol, seed=0)
     assert len(cases) > 80, "few users: several items of each"
     known = set(zip(cases.train.user.tolist(), cases.train.item.tolist(), strict=True))
     for user, target, history, weights in zip(cases.users, cases.targets, cases.histories, cases.weights, strict=True):
@@ -156,7 +188,7 @@ def test_nothing_that_is_asked_for_is_left_in_what_is_fitted_on(protocol: str) -
 
 def test_many_users_give_one_case_each() -> None:
     log = log_of([[(0, 0), (1, 1), (2, 2), (3, 3)]] * 1_600)
-    cases = make_cases(log, 4, {}, PLAIN, seed=0)
+    cases = make_cases(log, 4, SegmentsConfig(), cutter_of(), PLAIN, seed=0)
     assert len(cases) == len(set(cases.users.tolist())) == 1_600
     assert len(cases.train) == 3 * 1_600
 
@@ -164,11 +196,15 @@ def test_many_users_give_one_case_each() -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_case_is_of_the_time_when_its_target_was_met(protocol: str) -> None:
     log = log_of([[(item, 10 * user + 3 * item) for item in range(8)] for user in range(60)])
-    cases = make_cases(log, len(CATALOGUE), {}, protocol, seed=0)
+    cases = make_cases(log, len(CATALOGUE), SegmentsConfig(), cutter_of(), protocol, seed=0)
     assert len(cases) > 60
     assert cases.timestamps is not None
     assert cases.timestamps.tolist() == (10 * cases.users + 3 * cases.targets).tolist()
-    timeless = make_cases(replace(log, timestamp=np.zeros_like(log.timestamp)), len(CATALOGUE), {}, PLAIN, seed=0)
+    assert [own.tolist() for own in cases.times] == [
+        (10 * user + 3 * own).tolist() for user, own in zip(cases.users, cases.histories, strict=True)
+    ]
+    without = replace(log, timestamp=np.zeros_like(log.timestamp))
+    timeless = make_cases(without, len(CATALOGUE), SegmentsConfig(), cutter_of(), PLAIN, seed=0)
     assert timeless.timestamps is None
 
 
@@ -272,7 +308,8 @@ def topics(folder: Path, noise: float = 0.0) -> tuple[Texts, Events]:
 
 def fit_texts(folder: Path, texts: Texts, log: Events, segments: str = "") -> Fitted:
     options = ExportOptions(catalog=folder, store=folder, work=folder / "work", collaborative_dim=16)
-    step = FitStep(options, Steps(options.work, Console(quiet=True)), parse_segments(segments), segments, texts)
+    config, steps = parse_segments(segments), Steps(options.work, Console(quiet=True))
+    step = FitStep(options, steps, config, segments, texts, [f"i{row}" for row in range(len(texts.items))])
     return step.fit(log)
 
 
@@ -340,13 +377,25 @@ def test_what_is_held_out_for_an_evaluation_is_not_seen(bert: Path, tmp_path: Pa
     assert Layout(fits[0]).segments.read_text() == Layout(fits[1]).segments.read_text()
 
 
-def test_fitting_needs_events_and_segments_that_are_items(bert: Path, tmp_path: Path) -> None:
+def test_fitting_needs_events_and_of_sessions_their_times(bert: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="tesserank fit needs --events"):
         make_options(tmp_path, bert, fit=True)
     segments = tmp_path / "sessions.toml"
     segments.write_text('[history]\ncut = "session"\n', encoding="utf-8")
-    with pytest.raises(ConfigError, match=r'needs history\.cut = "item", not \'session\''):
-        fitted(tmp_path, bert, chains(60), segments=segments)
+    with pytest.raises(ConfigError, match=r'cut = "session" needs timestamps, which this log lacks: cut by "item"'):
+        fitted(tmp_path, bert, chains(60), times=False, segments=segments)
+
+
+@pytest.mark.parametrize("cut", ["session", "content"])
+def test_planted_transitions_are_found_between_longer_segments(bert: Path, tmp_path: Path, cut: str) -> None:
+    segments = tmp_path / "long.toml"
+    segments.write_text(f'[history]\ncut = "{cut}"\nsession_gap_s = 1\nmax_items = 3\n', encoding="utf-8")
+    artifact, _ = fitted(tmp_path, bert, chains(150), segments=segments)
+    record = load_manifest(artifact, []).provenance["fit"]
+    assert record["steps"][-1]["gain"] > 3 * record["steps"][-1]["standard_error"]
+    history = open_segments(artifact, load_index(Layout(artifact).index)).history
+    assert history.spaces["transitions"].weight > 0
+    assert (history.cut, history.max_items) == (cut, 3)
 
 
 def test_the_command_prints_the_table_and_writes_the_segments_file(

@@ -1,14 +1,15 @@
 """Whom to predict for: users' last items held out of a log, as in an evaluation, but of a log that an evaluation's
-targets have left already."""
+targets have left already; and how what is known of them becomes segments."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tesserank.segments.config import SegmentsConfig
+from tesserank.segments.cut import Block, HistoryCutter
 from tesserank_export.events import Events
 from tesserank_export.heldout import HeldOut, hold_out_last
 
@@ -29,14 +30,30 @@ class Cases:
     targets: NDArray[np.int32]  # [C] the next item
     timestamps: NDArray[np.int64] | None  # [C] when it was met; None: the log does not say
     histories: tuple[NDArray[np.int32], ...]  # [C] the distinct items before, oldest first
+    times: tuple[NDArray[np.int64], ...]  # [C] of those, when they were met
     weights: tuple[NDArray[np.float32], ...]  # [C] of those, by their events' kinds
+    cutter: HistoryCutter
+    by_item: bool  # whether a segment's items are scored one by one: aggregation.group_by_item
+    _blocks: dict[int, list[list[Block]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.targets)
 
+    def blocks(self, max_events: int) -> list[list[Block]]:
+        """The newest segments of every history, as a server cuts it; see ``HistoryCutter.newest``."""
+        if max_events not in self._blocks:
+            self._blocks[max_events] = [
+                self.cutter.newest(history.astype(np.int64), times, max_events)
+                for history, times in zip(self.histories, self.times, strict=True)
+            ]
+        return self._blocks[max_events]
 
-def make_cases(events: Events, n_items: int, kinds: Mapping[str, float], protocol: str, seed: int) -> Cases:
-    """Hold the last new item of every user out; with few users, also those before it. ``kinds``: weights of events."""
+
+def make_cases(
+    events: Events, n_items: int, config: SegmentsConfig, cutter: HistoryCutter, protocol: str, seed: int
+) -> Cases:
+    """Hold the last new item of every user out; with few users, also those before it."""
+    kinds = config.history.kinds
     most = max(1, min(_MOST_CASES, _MOST_SCORES // n_items))
     held = [hold_out_last(events, most, seed, protocol)]
     logs = [events]
@@ -46,22 +63,27 @@ def make_cases(events: Events, n_items: int, kinds: Mapping[str, float], protoco
     of_kind = np.array([kinds.get(kind, 1.0) for kind in events.kinds], dtype=np.float32)
     found = [case for log, own in zip(logs, held, strict=True) for case in _of(log, own, of_kind)]
     chosen = np.sort(np.random.default_rng(seed).permutation(len(found))[:most])
-    columns = zip(*(found[i] for i in chosen), strict=True) if len(chosen) else [()] * 5
-    users, targets, timestamps, histories, weights = columns
+    columns = zip(*(found[i] for i in chosen), strict=True) if len(chosen) else [()] * 6
+    users, targets, timestamps, histories, times, weights = columns
     return Cases(
         train=held[-1].train,
         users=np.array(users, dtype=np.int32),
         targets=np.array(targets, dtype=np.int32),
         timestamps=np.array(timestamps, dtype=np.int64) if events.has_times else None,
         histories=tuple(histories),
+        times=tuple(times),
         weights=tuple(weights),
+        cutter=cutter,
+        by_item=config.aggregation.group_by_item,
     )
 
 
-def _of(
-    log: Events, held: HeldOut, of_kind: NDArray[np.float32]
-) -> list[tuple[int, int, int, NDArray[np.int32], NDArray[np.float32]]]:
-    return [
-        (int(user), int(target), int(log.timestamp[places[-1]]), history, of_kind[log.kind[places[:-1]]])
-        for user, target, history, places in zip(held.users, held.targets, held.histories, held.places, strict=True)
-    ]
+_Columns = tuple[int, int, int, NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]
+
+
+def _of(log: Events, held: HeldOut, of_kind: NDArray[np.float32]) -> list[_Columns]:
+    found = []
+    for user, target, history, places in zip(held.users, held.targets, held.histories, held.places, strict=True):
+        before, asked_at = places[:-1], int(log.timestamp[places[-1]])
+        found.append((int(user), int(target), asked_at, history, log.timestamp[before], of_kind[log.kind[before]]))
+    return found

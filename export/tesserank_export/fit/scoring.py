@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tesserank.index import Space
 from tesserank.maxsim import cpu
 from tesserank_export.fit.cases import Cases
+from tesserank_export.fit.parts import Parts
 from tesserank_export.heldout import ndcg_at_k, target_ranks
 from tesserank_export.spaces import as_units, known_rows
 
@@ -41,14 +42,24 @@ class SpaceScores:
         queries = space.items if space.queries is None else space.queries
         self._known = np.zeros(len(queries), dtype=bool)
         self._known[known_rows(queries)] = True
-        self._rows = _rows_of(space, cases)
-        rows = np.unique(np.concatenate([own[-max_events:] for own in self._rows]))
+        self._moments = _moments_of(space, cases)
+        self._says = None if cases.by_item else _token_weights(space)
+        self._parts_of: dict[int, list[Parts]] = {}
+        rows = self._asked_rows(max_events)
         self._distinct = rows[self._known[rows]].astype(np.int64)
         self._is_linear = space.items.offsets[-1] == len(space.items)
         if self._is_linear:
             self._queries, self._items = queries.decode().vectors, space.items.decode().vectors
         else:
             self._units = _all_units(space, self._distinct, threads)
+
+    def _asked_rows(self, max_events: int) -> NDArray[np.int32]:
+        """Rows of all that any case asks with."""
+        if self._moments is not None:
+            return np.unique(np.array(self._moments, dtype=np.int32))
+        blocks = self._cases.blocks(max_events)
+        asked = [history[own[0][0] :] for history, own in zip(self._cases.histories, blocks, strict=True)]
+        return np.unique(np.concatenate(asked))
 
     @property
     def is_empty(self) -> bool:
@@ -63,8 +74,9 @@ class SpaceScores:
     def scores(self, way: Way) -> Scores:
         """Scores in standard deviations of the space's segment scores, as a channel of weight 1 adds them: [C, n]."""
         scores = np.zeros((len(self._cases), len(self.space.items)), dtype=np.float32)
+        parts = self._parts(way.max_events)
         for first in range(0, len(scores), _CASES_AT_ONCE):
-            batch = self._segments(first, way.max_events)
+            batch = parts[first : first + _CASES_AT_ONCE]
             out = scores[first : first + _CASES_AT_ONCE]
             if self._is_linear and way.method == "sum":
                 self._add_up(batch, way, out)
@@ -73,59 +85,52 @@ class SpaceScores:
         scores *= np.float32(self.space.scale)
         return scores
 
-    def _segments(self, first: int, max_events: int) -> list[_Segments]:
-        """Of the cases of a batch."""
-        batch = slice(first, first + _CASES_AT_ONCE)
-        return [
-            _Segments.of(rows[-max_events:], weights[-max_events:], self._known)
-            for rows, weights in zip(self._rows[batch], self._cases.weights[batch], strict=True)
-        ]
+    def _parts(self, max_events: int) -> list[Parts]:
+        """Of all cases; most ways differ in what comes after."""
+        if max_events not in self._parts_of:
+            cases = self._cases
+            blocks = cases.blocks(max_events)
+            if self._moments is not None:
+                own = zip(blocks, self._moments, cases.weights, strict=True)
+                self._parts_of[max_events] = [Parts.of_moment(*case, self._known) for case in own]
+            else:
+                histories = zip(blocks, cases.histories, cases.weights, strict=True)
+                self._parts_of[max_events] = [Parts.of_items(*case, self._known, self._says) for case in histories]
+        return self._parts_of[max_events]
 
-    def _add_up(self, batch: Sequence[_Segments], way: Way, out: Scores) -> None:
+    def _add_up(self, batch: Sequence[Parts], way: Way, out: Scores) -> None:
         """Of one vector an item, a sum of scores is the score of a sum."""
-        users = [segments.aged(way.recency) @ self._queries[segments.rows] for segments in batch]
+        users = [parts.unit_weights(way.recency) @ self._queries[parts.rows] for parts in batch]
         np.matmul(np.stack(users), self._items.T, out=out)
 
-    def _aggregate(self, batch: Sequence[_Segments], way: Way, out: Scores) -> None:
-        rows = np.unique(np.concatenate([segments.rows for segments in batch]))
+    def _aggregate(self, batch: Sequence[Parts], way: Way, out: Scores) -> None:
+        rows = np.unique(np.concatenate([parts.rows for parts in batch]))
         if not len(rows):
             return
         if self._is_linear:
             units = self._queries[rows] @ self._items.T
         else:
             units = self._units[np.searchsorted(self._distinct, rows)].astype(np.float32)
-        for segments, row in zip(batch, out, strict=True):
-            weights = segments.aged(way.recency)
+        for parts, row in zip(batch, out, strict=True):
+            weights = parts.aged(way.recency)
             heard = weights > 0
             if heard.any():
-                own = units[np.searchsorted(rows, segments.rows[heard])]
+                own = parts.scores(units[np.searchsorted(rows, parts.rows)])[heard]
                 row[:] = cpu.aggregate(own.T, weights[heard], way.method, way.temperature / self.space.scale)
 
 
-def _rows_of(space: Space, cases: Cases) -> Sequence[NDArray[np.int32]]:
-    """Of each case, rows of the space's segments, oldest first: its history, or its moment as often as that is long."""
+def _moments_of(space: Space, cases: Cases) -> list[int] | None:
+    """Of each case, the row of its moment in a space that has moments."""
     if space.moments is None:
-        return cases.histories
+        return None
     asked_at: Sequence[int | None] = [None] * len(cases) if cases.timestamps is None else cases.timestamps.tolist()
-    moments = map(space.moment, asked_at)
-    return [np.full(len(own), row, dtype=np.int32) for own, row in zip(cases.histories, moments, strict=True)]
+    return [space.moment(at) for at in asked_at]
 
 
-@dataclass(frozen=True)
-class _Segments:
-    rows: NDArray[np.int64]  # [s] items, or a moment
-    weights: NDArray[np.float32]  # [s]
-    ages: NDArray[np.int64]  # [s]
-
-    @classmethod
-    def of(cls, rows: NDArray[np.int32], weights: NDArray[np.float32], known: NDArray[np.bool_]) -> _Segments:
-        """An item that a space knows nothing of is no segment, but those before it are older for it."""
-        ages = np.arange(len(rows))[::-1]
-        kept = known[rows]
-        return cls(rows[kept].astype(np.int64), weights[kept], ages[kept])
-
-    def aged(self, recency: float) -> NDArray[np.float32]:
-        return (self.weights * recency**self.ages).astype(np.float32)
+def _token_weights(space: Space) -> NDArray[np.float32]:
+    """What all tokens of each item weigh together, [N]."""
+    found: NDArray[np.float32] = np.add.reduceat(space.weights, space.items.offsets[:-1])
+    return found
 
 
 def _all_units(space: Space, rows: NDArray[np.int64], threads: int) -> NDArray[np.float16]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from tesserank.errors import ConfigError
 from tesserank.files import read_json, write_json
 from tesserank.segments.config import TEXT_SPACE, SegmentsConfig
+from tesserank.segments.cut import HistoryCutter
 from tesserank.segments.reader import parse_segments
 from tesserank_export.collaborative import Learned, fit_collaborative
 from tesserank_export.events import Events
@@ -25,7 +27,7 @@ from tesserank_export.heldout import PLAIN
 from tesserank_export.index_steps import learned_settings, stored_kind
 from tesserank_export.options import ExportOptions
 from tesserank_export.spaces import make_learned_space
-from tesserank_export.steps import Steps
+from tesserank_export.steps import Steps, digest_of
 from tesserank_export.text_space import Texts
 
 # With fewer users to predict for, luck decides: the configuration stays as it is.
@@ -43,22 +45,32 @@ class Fitted:
 
 
 class FitStep:
-    """Fits a configuration. ``text`` is its segments file's; ``texts``: the catalogue by the encoder as it is."""
+    """Fits a configuration. ``text`` is its segments file's; ``texts``: the items by the encoder as it is."""
 
-    def __init__(self, options: ExportOptions, steps: Steps, config: SegmentsConfig, text: str, texts: Texts) -> None:
-        if config.history.cut != "item":
-            raise ConfigError(
-                f'tesserank fit needs history.cut = "item", not {config.history.cut!r}: it scores items of the log'
-            )
+    def __init__(
+        self,
+        options: ExportOptions,
+        steps: Steps,
+        config: SegmentsConfig,
+        text: str,
+        texts: Texts,
+        item_ids: Sequence[str],
+    ) -> None:
         self._options = options
         self._steps = steps
         self._config = config
         self._text = text
         self._texts = texts
+        self._item_ids = item_ids
         self._protocol = options.hold_out or PLAIN
 
     def fit(self, events: Events) -> Fitted:
-        """Fit, or take what an earlier run kept. The same log, configuration and seed give the same."""
+        """Fit, or take what an earlier run kept. The same log, configuration and seed give the same.
+
+        Raises ConfigError if histories are cut by time and the log has none.
+        """
+        if self._config.history.cut == "session" and not events.has_times:
+            raise ConfigError('history.cut = "session" needs timestamps, which this log lacks: cut by "item"')
 
         def build(scratch: Path) -> None:
             with threadpool_limits(self._options.threads, "blas"):
@@ -67,14 +79,16 @@ class FitStep:
             write_json(scratch / _RECORD, record)
 
         options = self._options
-        inputs = [options.log_identity(), options.seed, options.collaborative_dim, self._texts.identity, self._text]
+        items = [self._texts.identity, digest_of(list(self._item_ids))]
+        inputs = [options.log_identity(), options.seed, options.collaborative_dim, *items, self._text]
         step = self._steps.run("fit", "fit: spaces, weights, aggregation", inputs, build)
         text = (step / _SEGMENTS).read_text(encoding="utf-8")
         return Fitted(text, parse_segments(text), read_json(step / _RECORD))
 
     def _fit(self, events: Events) -> tuple[str, dict[str, Any]]:
         config, seed = self._config, self._options.seed
-        cases = make_cases(events, len(self._texts.items), config.history.kinds, self._protocol, seed)
+        cutter = HistoryCutter(config.history, self._item_ids, np.diff(self._texts.offsets))
+        cases = make_cases(events, len(self._texts.items), config, cutter, self._protocol, seed)
         users = len(np.unique(cases.users))
         record: dict[str, Any] = {
             "protocol": self._protocol,

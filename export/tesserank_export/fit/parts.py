@@ -1,0 +1,94 @@
+"""One history in one space, as the parts whose scores are aggregated: what a server makes of its segments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tesserank.segments.cut import Block
+
+
+@dataclass(frozen=True)
+class Parts:
+    """P parts of U units, oldest first: a part's score is the mean of its units' scores, weighted by ``shares``.
+
+    Items that are scored one by one are parts of their own, each with the weight and the age of its segment. To
+    aggregate items within segments, with weights of 1, and then segments comes to the same, as a sum and as a soft
+    maximum: ``Σ_k w_k Σ_i y_i`` and ``τ·log Σ_k w_k·exp(log Σ_i exp(y_i / τ))`` are over all items at once.
+    """
+
+    rows: NDArray[np.int64]  # [U] of the space's queries: items, or moments
+    shares: NDArray[np.float32]  # [U] those of a part add up to 1
+    starts: NDArray[np.int64]  # [P] first unit of each
+    weights: NDArray[np.float32]  # [P]
+    ages: NDArray[np.int64]  # [P] in segments
+
+    @classmethod
+    def of_items(
+        cls,
+        blocks: Sequence[Block],
+        rows: NDArray[np.int32],
+        weights: NDArray[np.float32],
+        known: NDArray[np.bool_],
+        says: NDArray[np.float32] | None,
+    ) -> Parts:
+        """Of the segments ``blocks`` of a history: ``rows`` [n] with event ``weights`` [n].
+
+        An item that a space knows nothing of (``known`` [N]) has no unit, and a segment of such items is none, but
+        those before it are older for it. ``says`` [N]: what the tokens of each item weigh, by which the items of a
+        segment that is scored as a whole share in it; None: items are scored one by one.
+        """
+        means, ages, lengths = _segments(blocks, weights)
+        of = np.repeat(np.arange(len(blocks)), lengths)
+        own = rows[blocks[0][0] :].astype(np.int64)
+        kept = known[own]
+        own, of = own[kept], of[kept]
+        if says is None:
+            return cls(own, np.ones(len(own), dtype=np.float32), np.arange(len(own)), means[of], ages[of])
+        segments, starts, place = np.unique(of, return_index=True, return_inverse=True)
+        totals = np.bincount(place, weights=says[own], minlength=len(segments))[place]
+        alike = 1.0 / np.bincount(place, minlength=len(segments))[place]  # of tokens that all weigh nothing
+        shares = np.where(totals > 0, says[own] / np.where(totals > 0, totals, 1), alike)
+        return cls(own, shares.astype(np.float32), starts, means[segments], ages[segments])
+
+    @classmethod
+    def of_moment(
+        cls, blocks: Sequence[Block], row: int, weights: NDArray[np.float32], known: NDArray[np.bool_]
+    ) -> Parts:
+        """Of the moment ``row``, which weighs as much as the segments ``blocks`` of the history would: it as often."""
+        means, ages, _ = _segments(blocks, weights)
+        count = len(blocks) if known[row] else 0
+        ones = np.ones(count, dtype=np.float32)
+        return cls(np.full(count, row), ones, np.arange(count), means[:count], ages[:count])
+
+    def aged(self, recency: float) -> NDArray[np.float32]:
+        """Their weights [P], less the older they are."""
+        return (self.weights * recency**self.ages).astype(np.float32)
+
+    def unit_weights(self, recency: float) -> NDArray[np.float32]:
+        """What each unit's score counts in a sum over the parts [U]."""
+        return np.repeat(self.aged(recency), self._lengths) * self.shares
+
+    def scores(self, units: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores of the parts with n items, [P, n], of those of the units, [U, n]."""
+        if len(self.starts) == len(self.rows):
+            return units
+        found: NDArray[np.float32] = np.add.reduceat(units * self.shares[:, None], self.starts, axis=0)
+        return found
+
+    @property
+    def _lengths(self) -> NDArray[np.int64]:
+        return np.diff(self.starts, append=len(self.rows))
+
+
+def _segments(
+    blocks: Sequence[Block], weights: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Mean weight of the events, age, and number of events of each, [s]. Blocks follow one another, to the newest event."""
+    starts = np.array([start for start, _ in blocks])
+    lengths = np.diff(starts, append=len(weights))
+    means = np.add.reduceat(weights[starts[0] :], starts - starts[0]) / lengths
+    return means.astype(np.float32), np.arange(len(blocks))[::-1], lengths
