@@ -42,6 +42,7 @@ from tests.export.tiny import ITEMS as CATALOGUE
 from tests.export.tiny import make_options, run_export, write_items
 
 HISTORIES = ([1, 2, 3, 10, 5], [11, 4], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [11])
+WEIGHTS = (0.5, 0.75, 1.0)
 WAYS = (
     Way("sum", 1.0, 1.0, 6),
     Way("sum", 1.0, 0.5, 9),
@@ -71,7 +72,9 @@ def cases_of(
         timestamps=np.array([150 + 70 * row for row in range(len(histories))]),
         histories=tuple(np.array(history, dtype=np.int32) for history in histories),
         times=tuple(np.array(times_of(history)) for history in histories),
-        weights=tuple(np.array(own, dtype=np.float32) for own in weights),
+        kinds=tuple(np.array([WEIGHTS.index(weight) for weight in own], dtype=np.int32) for own in weights),
+        kind_names=tuple(map(str, WEIGHTS)),
+        kind_weights=WEIGHTS,
         cutter=cutter_of(config),
         by_item=config.aggregation.group_by_item,
     )
@@ -333,6 +336,25 @@ def test_a_projection_is_learned_and_written(tmp_path: Path) -> None:
     assert found.config.items == ItemsConfig(token_weights="relevance", projection="relevant_components")
     assert steps_taken(found, "text among others: token weights relevance, projection relevant_components")
     assert 'projection = "relevant_components"' in found.text
+
+
+@pytest.mark.parametrize("begun", ["", "view = 0.7\nsale = 3.0\n"])
+def test_what_kinds_of_events_weigh_is_learned_and_written(tmp_path: Path, begun: str) -> None:
+    """What is bought is of the user's topic, what is viewed in between of any."""
+    texts, log = topics(tmp_path)
+    rng = np.random.default_rng(1)
+    histories = [
+        [(int(item), time) for time, item in enumerate(np.stack([own, rng.integers(720, size=4)], axis=1).ravel()[:-1])]
+        for own in log.histories()
+    ]
+    viewed = log_of(histories)
+    place = np.arange(len(viewed)) - viewed.offsets[viewed.user]
+    viewed = replace(viewed, kind=(1 - place % 2).astype(np.int32))
+    found = fit_texts(tmp_path, texts, viewed, f"[history.kinds]\n{begun}" if begun else "")
+    assert steps_taken(found, "events of the kind 'view'")
+    kinds = found.config.history.kinds
+    assert kinds["view"] < 0.6
+    assert {kind: weight for kind, weight in kinds.items() if kind != "view"} == ({"sale": 3.0} if begun else {})
 
 
 def test_the_same_log_and_seed_fit_alike(bert: Path, tmp_path: Path) -> None:

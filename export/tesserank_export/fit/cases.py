@@ -4,6 +4,7 @@ targets have left already; and how what is known of them becomes segments."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +32,21 @@ class Cases:
     timestamps: NDArray[np.int64] | None  # [C] when it was met; None: the log does not say
     histories: tuple[NDArray[np.int32], ...]  # [C] the distinct items before, oldest first
     times: tuple[NDArray[np.int64], ...]  # [C] of those, when they were met
-    weights: tuple[NDArray[np.float32], ...]  # [C] of those, by their events' kinds
+    kinds: tuple[NDArray[np.int32], ...]  # [C] of those, positions in kind_names
+    kind_names: tuple[str, ...]
+    kind_weights: tuple[float, ...]  # what an event of each kind weighs
     cutter: HistoryCutter
     by_item: bool  # whether a segment's items are scored one by one: aggregation.group_by_item
     _blocks: dict[int, list[list[Block]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @cached_property
+    def weights(self) -> tuple[NDArray[np.float32], ...]:
+        """[C] of the items known, by their events' kinds."""
+        of_kind = np.array(self.kind_weights, dtype=np.float32)
+        return tuple(of_kind[own] for own in self.kinds)
 
     def blocks(self, max_events: int) -> list[list[Block]]:
         """The newest segments of every history, as a server cuts it; see ``HistoryCutter.newest``."""
@@ -53,18 +62,17 @@ def make_cases(
     events: Events, n_items: int, config: SegmentsConfig, cutter: HistoryCutter, protocol: str, seed: int
 ) -> Cases:
     """Hold the last new item of every user out; with few users, also those before it."""
-    kinds = config.history.kinds
     most = max(1, min(_MOST_CASES, _MOST_SCORES // n_items))
     held = [hold_out_last(events, most, seed, protocol)]
     logs = [events]
     while len(held) < _MOST_ROUNDS and 0 < held[0].eligible < _ENOUGH_USERS:
         logs.append(held[-1].train)
         held.append(hold_out_last(logs[-1], most, seed, protocol))
-    of_kind = np.array([kinds.get(kind, 1.0) for kind in events.kinds], dtype=np.float32)
-    found = [case for log, own in zip(logs, held, strict=True) for case in _of(log, own, of_kind)]
+    found = [case for log, own in zip(logs, held, strict=True) for case in _of(log, own)]
     chosen = np.sort(np.random.default_rng(seed).permutation(len(found))[:most])
     columns = zip(*(found[i] for i in chosen), strict=True) if len(chosen) else [()] * 6
-    users, targets, timestamps, histories, times, weights = columns
+    users, targets, timestamps, histories, times, kinds = columns
+    configured = config.history.kinds
     return Cases(
         train=held[-1].train,
         users=np.array(users, dtype=np.int32),
@@ -72,18 +80,20 @@ def make_cases(
         timestamps=np.array(timestamps, dtype=np.int64) if events.has_times else None,
         histories=tuple(histories),
         times=tuple(times),
-        weights=tuple(weights),
+        kinds=tuple(kinds),
+        kind_names=events.kinds,
+        kind_weights=tuple(configured.get(kind, 1.0) for kind in events.kinds),
         cutter=cutter,
         by_item=config.aggregation.group_by_item,
     )
 
 
-_Columns = tuple[int, int, int, NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]
+_Columns = tuple[int, int, int, NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]
 
 
-def _of(log: Events, held: HeldOut, of_kind: NDArray[np.float32]) -> list[_Columns]:
+def _of(log: Events, held: HeldOut) -> list[_Columns]:
     found = []
     for user, target, history, places in zip(held.users, held.targets, held.histories, held.places, strict=True):
         before, asked_at = places[:-1], int(log.timestamp[places[-1]])
-        found.append((int(user), int(target), asked_at, history, log.timestamp[before], of_kind[log.kind[before]]))
+        found.append((int(user), int(target), asked_at, history, log.timestamp[before], log.kind[before]))
     return found

@@ -19,22 +19,26 @@ else:
 _DIGITS = 4  # of a weight
 
 
-def fitted_segments(text: str, config: SegmentsConfig, chosen: Sequence[Chosen]) -> str:
+def fitted_segments(
+    text: str, config: SegmentsConfig, chosen: Sequence[Chosen], kinds: Mapping[str, float]
+) -> str:
     """The segments file ``text``, which says ``config``, with the spaces that were chosen; its comments are lost.
 
-    Only ratios of weights matter to a history by itself. So that texts beside it keep their say, the text space keeps
+    ``kinds``: what events weigh by their kind. Only ratios of weights matter to a history by itself. So that texts beside it keep their say, the text space keeps
     its weight, or, where it is not used, the heaviest space weighs 1.
     """
     table = tomllib.loads(text)
     unit = _unit(config, chosen)
     spaces = {own.candidate.name: _space(own, own.weight * unit, config) for own in _in_order(chosen)}
     table["history"] = {**table.get("history", {}), "spaces": spaces}
+    if changed := {kind: weight for kind, weight in kinds.items() if weight != config.history.kinds.get(kind, 1.0)}:
+        table["history"]["kinds"] = {**config.history.kinds, **changed}
     learned: dict[str, dict[str, Any]] = {}
     for own in chosen:
         settings = own.candidate.settings
         if isinstance(settings, ItemsConfig):
-            if changed := _differing(settings, config.items):
-                table["items"] = {**table.get("items", {}), **changed}
+            if others := _differing(settings, config.items):
+                table["items"] = {**table.get("items", {}), **others}
         else:
             learned[own.candidate.name] = _differing(settings, LearnedConfig())
     table["learned"] = {name: settings for name, settings in learned.items() if settings}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -60,6 +61,12 @@ class SpaceScores:
         blocks = self._cases.blocks(max_events)
         asked = [history[own[0][0] :] for history, own in zip(self._cases.histories, blocks, strict=True)]
         return np.unique(np.concatenate(asked))
+
+    def of(self, cases: Cases) -> SpaceScores:
+        """The same for cases that differ in what kinds of events weigh."""
+        other = copy.copy(self)
+        other._cases, other._parts_of = cases, {}
+        return other
 
     @property
     def is_empty(self) -> bool:

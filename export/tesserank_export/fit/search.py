@@ -20,6 +20,7 @@ from tesserank_export.fit.candidates import (
 )
 from tesserank_export.fit.cases import Cases
 from tesserank_export.fit.choice import Difference, Gains, Judge
+from tesserank_export.fit.kinds import other_kind_weights, with_kind_weight
 from tesserank_export.fit.scoring import Scores, Way, gains
 
 RECENCIES = (1.0, 0.8, 0.6, 0.4, 0.25)
@@ -80,6 +81,7 @@ class Search:
                 self._retune(chosen)
             if chosen.candidate.name == TEXT_SPACE:
                 self._remake(chosen, candidates)
+        self._weigh_kinds()
         self._reweigh()
         self._prune()
 
@@ -211,6 +213,30 @@ class Search:
         index = self._decide(f"{chosen.candidate.name} among others", before, options, names)
         if index is not None:
             chosen.candidate, chosen.way, chosen.weight = tried[index]
+            chosen.scores = chosen.candidate.scores.scores(chosen.way)
+
+    def _weigh_kinds(self) -> None:
+        """What events weigh by their kind, for all spaces together."""
+        for kind, weights in other_kind_weights(self.cases):
+            rivals = [with_kind_weight(self.cases, kind, weight) for weight in weights]
+            before, *options = (gains(self._total_for(cases), self.cases) for cases in (self.cases, *rivals))
+            names = [f"weight {weight:.3g}" for weight in weights]
+            name = self.cases.kind_names[kind]
+            index = self._decide(f"events of the kind {name!r}", before, options, names)
+            if index is not None:
+                self._judge_by(rivals[index])
+
+    def _total_for(self, cases: Cases) -> Scores:
+        total = np.zeros((len(cases), self._n_items), dtype=np.float32)
+        for chosen in self.chosen:
+            total += np.float32(chosen.weight) * chosen.candidate.scores.of(cases).scores(chosen.way)
+        return total
+
+    def _judge_by(self, cases: Cases) -> None:
+        """From here on events weigh as in these cases."""
+        self.cases = cases
+        for chosen in self.chosen:
+            chosen.candidate = replace(chosen.candidate, scores=chosen.candidate.scores.of(cases))
             chosen.scores = chosen.candidate.scores.scores(chosen.way)
 
     def _reweigh(self) -> None:

@@ -20,6 +20,7 @@ from tesserank_export.events import Events
 from tesserank_export.fit.candidates import Candidate, Candidates
 from tesserank_export.fit.cases import Cases, make_cases
 from tesserank_export.fit.choice import Gains, Judge
+from tesserank_export.fit.kinds import kind_weights
 from tesserank_export.fit.record import fitted_segments, steps_as_dicts
 from tesserank_export.fit.scoring import SpaceScores, Way, gains
 from tesserank_export.fit.search import Search, Step
@@ -114,7 +115,9 @@ class FitStep:
         self._steps.say(f"  fitted: NDCG@10 {found.mean():.4f} ({gain.mean:+.4f} ± {gain.error:.4f})")
         record["steps"] = steps_as_dicts(search.steps)
         record["fitted"] = gain.is_gain
-        return (fitted_segments(self._text, config, search.chosen) if gain.is_gain else self._text), record
+        if not gain.is_gain:
+            return self._text, record
+        return fitted_segments(self._text, config, search.chosen, kind_weights(search.cases)), record
 
     def _configured(self, candidates: Candidates, cases: Cases, kind: str) -> Gains:
         """NDCG@10 of the cases [C] with the configuration as it is."""
