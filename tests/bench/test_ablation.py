@@ -20,15 +20,14 @@ from tesserank.segments.cut import HistoryCutter
 from tesserank.segments.reader import parse_segments
 from tesserank_bench.ablation.exports import grouped, text_of
 from tesserank_bench.ablation.features import FEATURES
-from tesserank_bench.ablation.log import FIELDS, write_log
 from tesserank_bench.ablation.measure import Kept
 from tesserank_bench.ablation.rows import FULL, ONE_LONG, PROPOSED, Row, Table, all_rows, merged
 from tesserank_bench.ablation.verdicts import verdicts
+from tesserank_bench.earlier_log import EarlierLog
 from tesserank_evaluation.ranking import Ranked
 from tesserank_evaluation.recommender import Training
 from tesserank_evaluation.split import History
 from tesserank_export.catalog import read_catalog
-from tesserank_export.events import read_events
 from tesserank_export.heldout import PLAIN
 from tests.core.world import make_index
 from tests.evaluation.logs import log_of, random_log
@@ -159,10 +158,10 @@ def test_a_log_is_read_as_it_was_written_and_the_same_bytes_again(timed: bool, t
     events = log_of([[(3, 5), (1, 7)], [(0, 1), (0, 2), (2, 2)]])
     if not timed:
         events = log_of([[(item, 0) for item in own] for own in ([3, 1], [0, 0, 2])])
-    write_log(events, catalog, tmp_path / "a" / "events.csv.gz")
-    write_log(events, catalog, tmp_path / "b" / "events.csv.gz")
-    assert (tmp_path / "a/events.csv.gz").read_bytes() == (tmp_path / "b/events.csv.gz").read_bytes()
-    found = read_events(tmp_path / "a/events.csv.gz", catalog, FIELDS, "reject")
+    one, other = (EarlierLog.write(events, catalog, tmp_path / name / "events.csv.gz") for name in ("a", "b"))
+    assert one.path.read_bytes() == other.path.read_bytes()
+    found = one.events
+    assert not found.unknown_items
     for column in ("user", "item", "timestamp"):
         np.testing.assert_array_equal(getattr(found, column), getattr(events, column))
     assert [found.kinds[kind] for kind in found.kind] == [events.kinds[kind] for kind in events.kind]

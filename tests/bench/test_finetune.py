@@ -17,6 +17,7 @@ from tesserank.errors import DataError
 from tesserank_bench.finetune.examples import Examples
 from tesserank_bench.finetune.network import CrossEncoder
 from tesserank_bench.finetune.training import FineTuner, Pairs, Recipe
+from tesserank_evaluation.ranking import best_lists
 from tesserank_evaluation.recommender import Scores
 from tesserank_evaluation.split import Cases, History, make_cases
 from tesserank_export.checkpoint import Checkpoint, resolve_checkpoint
@@ -64,13 +65,13 @@ def pairs(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> P
     return Pairs(TEXTS, TextTokenizer(file), checkpoint.template())
 
 
-def examples_of(log: Events) -> Examples:
-    return Examples(log, TEXTS, Shuffled(), RECIPE.users, RECIPE.negatives, RECIPE.depth, 0)
+def examples_of(cases: Cases, depth: int = RECIPE.depth) -> Examples:
+    return Examples(cases, TEXTS, Shuffled(), RECIPE.users, RECIPE.negatives, depth, 0)
 
 
 def tuner(network: CrossEncoder, cases: Cases, pairs: Pairs, file: Path) -> FineTuner:
     clock = itertools.count(step=20.0)  # a step takes twenty seconds, so that every second one is saved
-    return FineTuner(network, examples_of(cases.held.train), pairs, RECIPE, 0, file, lambda: next(clock))
+    return FineTuner(network, examples_of(cases), pairs, RECIPE, 0, file, lambda: next(clock))
 
 
 def nothing() -> None:
@@ -86,7 +87,7 @@ def test_what_comes_next_is_learned(checkpoint: Checkpoint, cases: Cases, pairs:
     assert tuning.seconds == 1200.0
     assert np.mean(tuning.losses[-10:]) < np.mean(tuning.losses[:10]) - 0.2
     network.eval()
-    unseen = [example for step in range(1_000, 1_010) for example in examples_of(cases.held.train).of_step(step)]
+    unseen = [example for step in range(1_000, 1_010) for example in examples_of(cases).of_step(step)]
     with torch.inference_mode():
         for example in unseen:
             scores = network(*map(torch.from_numpy, pairs.of(example))).numpy()
@@ -132,35 +133,36 @@ def test_more_time_goes_on_and_as_much_does_nothing(
     assert len(again.losses) == 4
 
 
-def test_targets_and_what_a_user_met_are_never_drawn(cases: Cases) -> None:
-    log = cases.held.train
-    histories = {own.tobytes(): own for own in log.histories()}
-    ends: set[bytes] = set()
-    examples = examples_of(log)
+def test_what_came_next_is_beside_others_that_were_found(cases: Cases) -> None:
+    of_user = {history.items.tobytes(): place for place, history in enumerate(cases.histories)}
+    [best] = best_lists(Shuffled().scores(cases.histories[:1]), [np.zeros(0, dtype=np.int32)], RECIPE.depth + 4)
+    examples, seen = examples_of(cases), set[int]()
     for example in itertools.chain.from_iterable(examples.of_step(step) for step in range(40)):
-        known = np.append(example.history.items, example.items[0])
-        of = [own for own in histories.values() if np.array_equal(own[: len(known)], known)]
-        assert of, "a history and what came next are how a history of the log without targets begins"
-        assert any(not np.isin(example.items[1:], own).any() for own in of)
+        place = of_user[example.history.items.tobytes()]
+        assert example.items[0] == cases.targets[place]
         assert len(example.items) == 1 + RECIPE.negatives == len(set(example.items.tolist()))
-        ends.add(known.tobytes())
-    assert len(ends) > 60, "users, and positions of theirs"
+        assert np.isin(example.items, best).all()
+        assert not np.isin(example.items, example.history.items).any()
+        seen.add(place)
+    assert len(seen) > 30, "users"
 
 
-def test_the_same_step_draws_the_same_whatever_the_targets_are(cases: Cases) -> None:
-    """Also a last item that the log has nowhere else."""
-    events = planted()
-    items = events.item.copy()
-    items[4::5] = np.where(items[4::5] == 1, 3, 1)
-    own = items.reshape(-1, 5)
-    own[(own[:, :4] == own[:, 4:]).any(axis=1), 4] = 0  # the last must be new: an even one that did not come first
-    own[own[:, 0] == own[:, 4], 4] = 2
-    rows = list(zip(items.tolist(), events.timestamp.tolist(), strict=True))
-    other = make_cases(log_of([rows[at : at + 5] for at in range(0, len(rows), 5)]), 2**31, 0, "plain")
-    assert (other.targets != cases.targets).all()
-    drawn = (examples_of(own.held.train).of_step(3) for own in (other, cases))
-    for one, two in zip(*drawn, strict=True):
-        np.testing.assert_array_equal(one.items, two.items)
+def test_who_is_not_found_is_not_learned_from(cases: Cases) -> None:
+    found = {example.items[0] for step in range(40) for example in examples_of(cases, depth=5).of_step(step)}
+    [best] = best_lists(Shuffled().scores(cases.histories[:1]), [np.zeros(0, dtype=np.int32)], 9)
+    assert found
+    assert np.isin(list(found), best).all()
+    assert not np.isin(cases.targets, best).all()
+
+
+def test_a_step_draws_the_same_examples_again(cases: Cases) -> None:
+    examples = examples_of(cases)
+    drawn = [examples.of_step(step) for step in (3, 4)]
+    for step, before in zip((3, 4), drawn, strict=True):
+        for one, again in zip(before, examples_of(cases).of_step(step), strict=True):
+            np.testing.assert_array_equal(one.items, again.items)
+            assert one.history == again.history
+    assert any(one.items.tolist() != other.items.tolist() for one, other in zip(*drawn, strict=True))
 
 
 def test_pairs_are_cut_to_their_length(checkpoint: Checkpoint, cases: Cases, tmp_path: Path) -> None:
@@ -169,7 +171,7 @@ def test_pairs_are_cut_to_their_length(checkpoint: Checkpoint, cases: Cases, tmp
     short = Template(template.prefix, template.separator, template.suffix, template.pad, max_tokens=8)
     pairs = Pairs(TEXTS, TextTokenizer(tmp_path / "tokenizer.json"), short)
     lengths = []
-    for example in examples_of(cases.held.train).of_step(0):
+    for example in examples_of(cases).of_step(0):
         ids, mask = pairs.of(example)
         assert ids.shape == mask.shape
         assert ids.shape[1] <= 8
@@ -177,6 +179,14 @@ def test_pairs_are_cut_to_their_length(checkpoint: Checkpoint, cases: Cases, tmp
     assert max(lengths) == 8
 
 
-def test_a_log_in_which_nothing_comes_next_is_refused() -> None:
-    with pytest.raises(DataError, match="nobody of 2 users met two items"):
-        examples_of(log_of([[(1, 0), (1, 1)], [(2, 0)]]))
+class Evens(Shuffled):
+    """Finds travel, where gifts come next."""
+
+    def scores(self, histories: Sequence[History]) -> Scores:
+        return np.tile((np.arange(N_ITEMS) % 2 == 0).astype(np.float32), (len(histories), 1))
+
+
+def test_where_nothing_is_found_there_is_nothing_to_learn(cases: Cases) -> None:
+    examples = Examples(cases, TEXTS, Evens(), RECIPE.users, RECIPE.negatives, 5, 0)
+    with pytest.raises(DataError, match="among late interaction's best 5 for none of 60 users"):
+        examples.of_step(0)

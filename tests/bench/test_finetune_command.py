@@ -13,13 +13,18 @@ import numpy as np
 import pytest
 import torch
 
+from tesserank.artifact.manifest import load_manifest
 from tesserank.artifact.store import current_artifact
 from tesserank.cli import main as tesserank
 from tesserank.encoding.engines import EngineSettings, open_pair_engine
 from tesserank_bench.finetune.__main__ import main
 from tesserank_bench.finetune.network import CrossEncoder
 from tesserank_evaluation.reranking.finetuned import PRECISION
+from tesserank_evaluation.split import make_cases
+from tesserank_export.catalog import read_catalog
 from tesserank_export.checkpoint import resolve_checkpoint
+from tesserank_export.events import read_events
+from tesserank_export.heldout import PLAIN
 from tests.export.tiny import save_bert, write_inputs
 
 SMALL = ("--dim", "16", "--collaborative-dim", "8", "--threads", "1")
@@ -87,6 +92,21 @@ def test_what_is_known_of_the_training_is_written(root: Path) -> None:
     assert meta["examples"] == 8 * meta["steps"] > 0
     assert meta["loss_of_chance"] == pytest.approx(np.log(6), abs=1e-4)
     assert 0 < meta["loss"]["last"] < 3
+
+
+def test_what_is_learned_from_has_no_target(root: Path) -> None:
+    """Of the log that it learns from, and of the one that late interaction was fitted on meanwhile."""
+    catalog = read_catalog(root / "items.jsonl")
+    events = read_events(root / "events.csv", catalog)
+    [path] = (root / "trained").glob("*-earlier.csv.gz")
+    earlier = read_events(path, catalog)
+    met = {(earlier.users[user], item) for user, item in zip(earlier.user, earlier.item.tolist(), strict=True)}
+    cases = make_cases(events, None, 0, PLAIN)
+    for user, target, history in zip(cases.held.users, cases.targets.tolist(), cases.histories, strict=True):
+        assert (events.users[user], target) not in met
+        assert (events.users[user], int(history.items[-1])) in met
+    held = load_manifest(current_artifact(root / "artifacts" / "evaluation-earlier-plain"), []).provenance["events"]
+    assert held["held_out"]["train_sha256"] == make_cases(earlier, None, 0, PLAIN).held.digest
 
 
 def test_as_many_minutes_again_train_no_further(

@@ -51,7 +51,10 @@ WAYS = (
 )
 
 
-def cutter_of(config: SegmentsConfig = SegmentsConfig()) -> HistoryCutter:
+DEFAULT = SegmentsConfig()
+
+
+def cutter_of(config: SegmentsConfig = DEFAULT) -> HistoryCutter:
     return HistoryCutter(config.history, ITEMS, make_index().tokens.lengths)
 
 
@@ -63,7 +66,7 @@ def times_of(history: Sequence[int]) -> list[int]:
 def cases_of(
     histories: Sequence[Sequence[int]],
     weights: Sequence[Sequence[float]],
-    config: SegmentsConfig = SegmentsConfig(),
+    config: SegmentsConfig = DEFAULT,
 ) -> Cases:
     return Cases(
         train=log_of([]) if not histories else log_of([[(0, 0)]]),
@@ -191,7 +194,7 @@ def test_nothing_that_is_asked_for_is_left_in_what_is_fitted_on(protocol: str) -
 
 def test_many_users_give_one_case_each() -> None:
     log = log_of([[(0, 0), (1, 1), (2, 2), (3, 3)]] * 1_600)
-    cases = make_cases(log, 4, SegmentsConfig(), cutter_of(), PLAIN, seed=0)
+    cases = make_cases(log, 4, DEFAULT, cutter_of(), PLAIN, seed=0)
     assert len(cases) == len(set(cases.users.tolist())) == 1_600
     assert len(cases.train) == 3 * 1_600
 
@@ -199,7 +202,7 @@ def test_many_users_give_one_case_each() -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_case_is_of_the_time_when_its_target_was_met(protocol: str) -> None:
     log = log_of([[(item, 10 * user + 3 * item) for item in range(8)] for user in range(60)])
-    cases = make_cases(log, len(CATALOGUE), SegmentsConfig(), cutter_of(), protocol, seed=0)
+    cases = make_cases(log, len(CATALOGUE), DEFAULT, cutter_of(), protocol, seed=0)
     assert len(cases) > 60
     assert cases.timestamps is not None
     assert cases.timestamps.tolist() == (10 * cases.users + 3 * cases.targets).tolist()
@@ -207,7 +210,7 @@ def test_a_case_is_of_the_time_when_its_target_was_met(protocol: str) -> None:
         (10 * user + 3 * own).tolist() for user, own in zip(cases.users, cases.histories, strict=True)
     ]
     without = replace(log, timestamp=np.zeros_like(log.timestamp))
-    timeless = make_cases(without, len(CATALOGUE), SegmentsConfig(), cutter_of(), PLAIN, seed=0)
+    timeless = make_cases(without, len(CATALOGUE), DEFAULT, cutter_of(), PLAIN, seed=0)
     assert timeless.timestamps is None
 
 

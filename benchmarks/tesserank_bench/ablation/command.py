@@ -23,10 +23,10 @@ from tesserank.paths import ARTIFACTS, BUILD
 from tesserank.segments.reader import load_segments, parse_segments
 from tesserank_bench.ablation import report
 from tesserank_bench.ablation.exports import Group, grouped, text_of
-from tesserank_bench.ablation.log import FIELDS, write_log
 from tesserank_bench.ablation.measure import Bench, Kept
 from tesserank_bench.ablation.rows import FULL, Row, Table, all_rows
 from tesserank_bench.ablation.verdicts import verdicts
+from tesserank_bench.earlier_log import EarlierLog
 from tesserank_bench.results import deliver, result_path
 from tesserank_evaluation.conditions import Machine
 from tesserank_evaluation.late_interaction import opened_artifact
@@ -34,7 +34,7 @@ from tesserank_evaluation.paired import difference
 from tesserank_evaluation.split import Cases, make_cases
 from tesserank_export.catalog import Catalog
 from tesserank_export.cli import add_build_arguments, add_data_arguments, read_log
-from tesserank_export.events import Events, read_events
+from tesserank_export.events import Events
 from tesserank_export.heldout import PLAIN, hold_out_last
 from tesserank_export.steps import digest_of
 
@@ -120,10 +120,11 @@ class Ablation:
         self._catalog, events = read_log(args)
         self._dataset = args.events.resolve().parent.name
         folder = args.work / self._dataset
-        log, known = _without_targets(args, events, self._catalog, folder)
+        kept = hold_out_last(events, 0, args.seed, PLAIN).train
+        log = EarlierLog.write(kept, self._catalog, folder / "events.csv.gz")
         users = args.users or (QUICK_USERS if args.quick else USERS)
-        self._args = argparse.Namespace(**{**vars(args), **_fields_of(log), "users": users})
-        self._cases = make_cases(known, users, args.seed, PLAIN)
+        self._args = argparse.Namespace(**{**vars(args), **log.arguments, "users": users})
+        self._cases = make_cases(log.events, users, args.seed, PLAIN)
         self._of = _of(self._args, full, self._cases, self._catalog)
         self._work = folder / digest_of(self._of)
         self._kept = Kept(self._work)
@@ -179,18 +180,6 @@ class Ablation:
 
     def _order(self) -> list[str]:
         return [row.name for row in all_rows(parse_segments(text_of(self._full)), self._args.dim)]
-
-
-def _without_targets(args: argparse.Namespace, events: Events, catalog: Catalog, folder: Path) -> tuple[Path, Events]:
-    """The log that everything here is of, as a file and as read from it."""
-    path = folder / "events.csv.gz"
-    write_log(hold_out_last(events, 0, args.seed, PLAIN).train, catalog, path)
-    return path, read_events(path, catalog, FIELDS)
-
-
-def _fields_of(log: Path) -> dict[str, Any]:
-    """The arguments of an export of that log."""
-    return {"events": log} | {f"{name}_field": column for name, column in vars(FIELDS).items()}
 
 
 def _of(args: argparse.Namespace, full: Table, cases: Cases, catalog: Catalog) -> Result:

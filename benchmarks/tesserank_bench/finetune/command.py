@@ -1,8 +1,8 @@
 """Fine-tune the cross-encoder for tesserank evaluate --with cross-encoder.
 
-It learns from what a protocol keeps of a log: the next items of histories, against items that late interaction ranks
-among its best for them. It goes on where an earlier run of the same options was cut off, or ended with fewer
---minutes; then it is exported to ONNX, where evaluate looks for it.
+It learns from what a protocol keeps of a log: users' last items there, against others that late interaction ranks
+among its best for them, fitted on what was before. It goes on where an earlier run of the same options was cut off, or
+ended with fewer --minutes; then it is exported to ONNX, where evaluate looks for it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tesserank.encoding.template import Template
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.errors import ConfigError
 from tesserank.files import new_directory, write_json
+from tesserank_bench.earlier_log import EarlierLog
 from tesserank_bench.finetune.examples import Examples
 from tesserank_bench.finetune.network import CrossEncoder
 from tesserank_bench.finetune.training import Clock, FineTuner, Pairs, Recipe
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipe = Recipe()
     parser.add_argument("--pair-tokens", type=int, default=recipe.pair_tokens, help="of the longest (%(default)s)")
     parser.add_argument("--negatives", type=int, default=recipe.negatives, help="of an example (%(default)s)")
+    parser.add_argument("--bf16", action="store_true", help="train in it: AVX-512 BF16 or AMX take half the time")
     parser.add_argument("--trained", type=Path, default=TRAINED, metavar="DIR", help="(%(default)s)")
     add_artifact_arguments(parser)
     parser.add_argument("--threads", type=int, default=2, help="(%(default)s)")
@@ -97,22 +99,32 @@ class FineTuning:
         self._args, self._catalog, self._cases, self._artifact = args, catalog, cases, artifact
         self._console, self._clock = console, clock
         self._machine = Machine(args.seed, {"finetune": args.threads})
-        self._recipe = replace(Recipe(), pair_tokens=args.pair_tokens, negatives=args.negatives)
+        self._recipe = replace(Recipe(), pair_tokens=args.pair_tokens, negatives=args.negatives, bf16=args.bf16)
         self._checkpoint = _own_checkpoint(args.model, artifact)
         self._tuned = FineTuned.on(args.trained, cases)
 
     def run(self) -> None:
         network = CrossEncoder(self._checkpoint, self._args.seed)
         template = self._template()
-        with opened(self._artifact.root, self._args.threads, self._args.memory_mib << 20) as retriever:
-            recipe = self._recipe
-            log, texts, seed = self._cases.held.train, self._catalog.texts, self._args.seed
-            examples = Examples(log, texts, retriever, recipe.users, recipe.negatives, recipe.depth, seed)
+        cases, earlier = self._earlier()
+        with opened(earlier.root, self._args.threads, self._args.memory_mib << 20) as retriever:
+            recipe, texts, seed = self._recipe, self._catalog.texts, self._args.seed
+            examples = Examples(cases, texts, retriever, recipe.users, recipe.negatives, recipe.depth, seed)
             tokenizer = TextTokenizer(Layout(self._artifact.root).tokenizer)
             pairs = Pairs(texts, tokenizer, template)
             tuner = FineTuner(network, examples, pairs, recipe, seed, self._state_file(), self._clock)
             self._train(tuner)
         self._publish(network, template, tuner)
+
+    def _earlier(self) -> tuple[Cases, HeldOutArtifact]:
+        """Users' last items of what the protocol keeps, and the artefact's configuration fitted without them."""
+        args, protocol = self._args, self._cases.protocol
+        path, segments = (self._beside(f"earlier.{ending}") for ending in ("csv.gz", "toml"))
+        log = EarlierLog.write(self._cases.held.train, self._catalog, path)
+        shutil.copyfile(Layout(self._artifact.root).segments, segments)
+        own = {**log.arguments, "segments": segments, "artifact": None, "fit": False, "name": f"{args.name}-earlier"}
+        cases = make_cases(log.events, None, args.seed, protocol)
+        return cases, held_out_artifact(argparse.Namespace(**{**vars(args), **own}), cases, self._catalog, log.events)
 
     def _template(self) -> Template:
         template = self._checkpoint.template()
@@ -122,7 +134,10 @@ class FineTuning:
         """By everything that decides a step."""
         parts = [self._checkpoint.digest, self._artifact.manifest.artifact_id, asdict(self._recipe), self._args.seed]
         log = [self._cases.held.digest, self._catalog.sha256]
-        return self._tuned.root.with_name(f"{self._tuned.root.name}-{digest_of([*log, *parts])}.pt")
+        return self._beside(f"{digest_of([*log, *parts])}.pt")
+
+    def _beside(self, ending: str) -> Path:
+        return self._tuned.root.with_name(f"{self._tuned.root.name}-{ending}")
 
     def _train(self, tuner: FineTuner) -> None:
         if tuner.losses:

@@ -1,8 +1,8 @@
-"""What the cross-encoder learns from: an item that came next, among items that late interaction finds as good.
+"""What the cross-encoder learns from: an item that came next, among those that late interaction found beside it.
 
-The log is what a protocol keeps of one, so targets are not in it. Positions within histories are drawn at random: a
-user gives as many examples as they have items, less one. The artefact was fitted on the same log, so late interaction
-has seen the items that came next; only what it has beside them is taken from it.
+It will be asked to order late interaction's best items where what comes next is one of them, so that is what it sees in
+training too. The cases are of a log that an evaluation's targets have left, and what came next has left the log that
+late interaction was fitted on: it is found, or not, as a target would be.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from tesserank.errors import DataError
 from tesserank_evaluation.ranking import NO_ITEM, best_lists
 from tesserank_evaluation.recommender import Recommender
-from tesserank_evaluation.split import History, history_of
-from tesserank_export.events import Events
-from tesserank_export.heldout import first_occurrences
+from tesserank_evaluation.split import Cases, History, item_arrays
+
+_CASES_AT_ONCE = 16  # of which late interaction is asked
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,12 @@ class Example:
 class Examples:
     """Examples of a step, drawn by its number: ``users`` of them, each with up to ``negatives`` negatives.
 
-    Negatives are drawn from the retriever's best ``depth`` items that the user did not meet. Raises DataError if
-    nobody met two items.
+    Negatives are drawn from the retriever's best ``depth`` items that are not in the history.
     """
 
     def __init__(
         self,
-        log: Events,
+        cases: Cases,
         texts: Sequence[str],
         retriever: Recommender,
         users: int,
@@ -46,29 +45,45 @@ class Examples:
         depth: int,
         seed: int,
     ) -> None:
-        self._log, self._texts, self._retriever = log, texts, retriever
+        self._cases, self._texts, self._retriever = cases, texts, retriever
         self._users, self._negatives, self._depth, self._seed = users, negatives, depth, seed
-        offsets = log.offsets[:-1]
-        places = [start + first_occurrences(own) for start, own in zip(offsets, log.histories(), strict=True)]
-        self._places = [own for own in places if len(own) > 1]
-        if not self._places:
-            raise DataError(f"nobody of {len(log.users):,} users met two items: there is no next item to learn from")
+        self._found: dict[int, NDArray[np.int32] | None] = {}
 
     def of_step(self, step: int) -> list[Example]:
-        """Fewer than ``users`` where what came next, or all beside it, has no text."""
+        """Fewer than ``users`` where late interaction finds fewer of all cases.
+
+        Raises DataError if it finds none.
+        """
         rng = np.random.default_rng([self._seed, step])
-        known, following, met = [], [], []
-        for user in rng.integers(len(self._places), size=self._users).tolist():
-            places = self._places[user]
-            end = int(rng.integers(1, len(places)))
-            known.append(history_of(self._log, places[:end]))
-            following.append(int(self._log.item[places[end]]))
-            met.append(self._log.item[places])
-        best = best_lists(self._retriever.scores(known), met, self._depth)
-        found = []
-        for history, positive, candidates in zip(known, following, best, strict=True):
-            rows = [row for row in candidates[candidates != NO_ITEM].tolist() if self._texts[row]]
-            chosen = rng.permutation(rows)[: self._negatives]
-            if len(chosen) and self._texts[positive]:
-                found.append(Example(history, np.concatenate([[positive], chosen]).astype(np.int32)))
+        order = rng.permutation(len(self._cases))
+        found: list[Example] = []
+        for first in range(0, len(order), _CASES_AT_ONCE):
+            for case, others in self._with_others(order[first : first + _CASES_AT_ONCE].tolist()):
+                chosen = rng.permutation(others)[: self._negatives]
+                items = np.concatenate([self._cases.targets[[case]], chosen]).astype(np.int32)
+                found.append(Example(self._cases.histories[case], items))
+            if len(found) >= self._users:
+                return found[: self._users]
+        if not found:
+            raise DataError(
+                f"what came next is among late interaction's best {self._depth} for none of {len(order):,} users: "
+                "there is nothing to learn from"
+            )
         return found
+
+    def _with_others(self, cases: Sequence[int]) -> list[tuple[int, NDArray[np.int32]]]:
+        """Those of ``cases`` whose target late interaction finds, with what it finds beside it."""
+        self._ask([case for case in cases if case not in self._found])
+        found = [(case, self._found[case]) for case in cases]
+        return [(case, others) for case, others in found if others is not None]
+
+    def _ask(self, cases: Sequence[int]) -> None:
+        if not cases:
+            return
+        histories = [self._cases.histories[case] for case in cases]
+        lists = best_lists(self._retriever.scores(histories), item_arrays(histories), self._depth)
+        for case, best in zip(cases, lists, strict=True):
+            target = int(self._cases.targets[case])
+            others = [row for row in best[best != NO_ITEM].tolist() if row != target and self._texts[row]]
+            usable = target in best and others and self._texts[target]
+            self._found[case] = np.array(others, dtype=np.int32) if usable else None

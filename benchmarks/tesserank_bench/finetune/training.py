@@ -33,7 +33,7 @@ class Recipe:
     """``rate``: AdamW's, reached after ``warm_up`` steps; ``users`` examples a step, ``negatives`` in each of them.
 
     ``depth``: of late interaction's best items negatives are, as many as will be re-ranked. ``pair_tokens``: a longer
-    pair loses its oldest tokens, in training and ever after.
+    pair loses its oldest tokens, in training and ever after. ``bf16``: products of matrices in bfloat16.
     """
 
     rate: float = 5e-5
@@ -42,7 +42,8 @@ class Recipe:
     users: int = 8
     negatives: int = 5
     depth: int = CANDIDATES
-    pair_tokens: int = 128
+    pair_tokens: int = 64
+    bf16: bool = False
 
 
 class Pairs:
@@ -109,8 +110,9 @@ class FineTuner:
             torch.manual_seed(int(np.random.default_rng([number, self._seed]).integers(2**31)))  # dropout's
             for example in examples:
                 ids, mask = self._pairs.of(example)
-                scores = self._network(torch.from_numpy(ids), torch.from_numpy(mask))
-                loss = -torch.log_softmax(scores, dim=0)[0] / len(examples)
+                with torch.autocast("cpu", torch.bfloat16, enabled=self._recipe.bf16):
+                    scores = self._network(torch.from_numpy(ids), torch.from_numpy(mask))
+                loss = -torch.log_softmax(scores.float(), dim=0)[0] / len(examples)
                 loss.backward()
                 total += float(loss.detach())
         self._optimizer.step()

@@ -87,7 +87,10 @@ class Parts:
 def _segments(
     blocks: Sequence[Block], weights: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Mean weight of the events, age, and number of events of each, [s]. Blocks follow one another, to the newest event."""
+    """Mean weight of the events, age, and number of events of each, [s].
+
+    Blocks follow one another, to the newest event.
+    """
     starts = np.array([start for start, _ in blocks])
     lengths = np.diff(starts, append=len(weights))
     means = np.add.reduceat(weights[starts[0] :], starts - starts[0]) / lengths

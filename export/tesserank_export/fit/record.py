@@ -19,13 +19,11 @@ else:
 _DIGITS = 4  # of a weight
 
 
-def fitted_segments(
-    text: str, config: SegmentsConfig, chosen: Sequence[Chosen], kinds: Mapping[str, float]
-) -> str:
+def fitted_segments(text: str, config: SegmentsConfig, chosen: Sequence[Chosen], kinds: Mapping[str, float]) -> str:
     """The segments file ``text``, which says ``config``, with the spaces that were chosen; its comments are lost.
 
-    ``kinds``: what events weigh by their kind. Only ratios of weights matter to a history by itself. So that texts beside it keep their say, the text space keeps
-    its weight, or, where it is not used, the heaviest space weighs 1.
+    ``kinds``: what events weigh by their kind. Only ratios of weights matter to a history by itself. So that texts
+    beside it keep their say, the text space keeps its weight, or, where it is not used, the heaviest space weighs 1.
     """
     table = tomllib.loads(text)
     unit = _unit(config, chosen)
