@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,15 +21,17 @@ from tesserank.artifact.store import current_artifact
 from tesserank.cli import main
 from tesserank.errors import ConfigError
 from tesserank.index import load_index
-from tesserank.segments.config import ItemsConfig, SegmentsConfig
+from tesserank.segments.config import ItemsConfig, LearnedConfig, SegmentsConfig
 from tesserank.segments.cut import HistoryCutter
 from tesserank.segments.reader import parse_segments
 from tesserank.serving.interaction import LateInteraction
 from tesserank.serving.request import UserContext
 from tesserank_export.events import Events
+from tesserank_export.fit.candidates import Candidate
 from tesserank_export.fit.cases import Cases, make_cases
 from tesserank_export.fit.choice import FOLDS, Judge
-from tesserank_export.fit.scoring import SpaceScores, Way
+from tesserank_export.fit.scoring import Scores, SpaceScores, Way, gains
+from tesserank_export.fit.search import Search
 from tesserank_export.fit.steps import FitStep, Fitted
 from tesserank_export.heldout import PLAIN, PROTOCOLS
 from tesserank_export.options import ExportOptions
@@ -174,6 +177,60 @@ def test_folds_keep_a_users_cases_together() -> None:
     for user in range(2 * FOLDS):
         gains[user + 1, users == user] = 0.05
     assert (Judge(users, 0).cross_validated(gains) <= 0.01).all()
+
+
+# Searching
+
+
+class Told:
+    """Scores of a space that are told by the number of events and the recency of a way."""
+
+    is_linear = True
+
+    def __init__(self, told: Callable[[Way], Scores]) -> None:
+        first = told(WAYS[0])
+        self.space, self._told, self.is_empty = SimpleNamespace(items=range(first.shape[1])), told, not first.any()
+
+    def scores(self, way: Way) -> Scores:
+        return self._told(way)
+
+    def of(self, cases: Cases) -> Told:
+        return self
+
+
+class Offered:
+    """Two learned spaces, of one setting each, beside a text space that knows nothing."""
+
+    def __init__(self, spaces: dict[str, Told], nothing: Told) -> None:
+        self._spaces, self._way = spaces, Way("sum", 1.0, 1.0, 10)
+        self.configured_text = Candidate("text", ItemsConfig(), nothing, self._way)  # type: ignore[arg-type]
+
+    def learned(self, name: str, settings: LearnedConfig) -> Candidate:
+        return Candidate(name, settings, self._spaces[name], self._way)  # type: ignore[arg-type]
+
+    def variants(self) -> Iterator[tuple[str, list[list[LearnedConfig]]]]:
+        return ((name, [[LearnedConfig(dim=8)]]) for name in self._spaces)
+
+    def priors(self) -> Iterator[Candidate]:
+        return iter(())
+
+
+def test_a_space_that_says_the_same_of_the_newest_may_be_of_use_for_what_a_user_always_likes() -> None:
+    """By itself it is best of the newest, as the other is, and adds nothing; of a long history it is worse, but new."""
+    rng, count, items = np.random.default_rng(0), 400, 50
+    cases = replace(cases_of([[0, 1]] * count, [[1.0, 1.0]] * count), targets=np.full(count, 7, dtype=np.int32))
+    noise, other, weak = (rng.normal(size=(count, items)).astype(np.float32) for _ in range(3))
+    noise[:, 7] += 1.5
+    other[:, 7] += 1.0
+    weak[:, 7] += 0.2
+    newest = Told(lambda way: noise if way.max_events == 10 else weak)
+    both = Told(lambda way: noise if way.max_events == 10 else other if way.recency == 1.0 else weak)
+    search = Search(cases, Judge(cases.users, 0), lambda line: None)
+    search.run(Offered({"ease": newest, "factorisation": both}, Told(lambda way: 0 * weak)))  # type: ignore[arg-type]
+    found = {chosen.candidate.name: chosen.way for chosen in search.chosen}
+    assert found["ease"].max_events == 10
+    assert (found["factorisation"].max_events, found["factorisation"].recency) == (50, 1.0)
+    assert search.gains.mean() > gains(noise, cases).mean() + 0.05
 
 
 # Cases

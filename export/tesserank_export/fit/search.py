@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -68,7 +68,8 @@ class Search:
         text = candidates.configured_text
         rivals = [self._alone(Chosen(text, text.way, text.scores.scores(text.way)))]
         for name, lists in candidates.variants():
-            rivals.append(self._best_variant(candidates, name, lists))
+            best = self._best_variant(candidates, name, lists)
+            rivals += [best, *_in_a_long_role(best)]
         rivals += [Chosen(own, own.way, own.scores.scores(own.way)) for own in candidates.priors()]
         rivals = [rival for rival in rivals if not rival.candidate.scores.is_empty]
         if not rivals:
@@ -100,8 +101,8 @@ class Search:
 
     def _both_ways(self, candidate: Candidate) -> list[Chosen]:
         """As it begins, and with a long history."""
-        long = replace(candidate.way, max_events=max(LONG_HISTORY, candidate.way.max_events), recency=LONG_RECENCIES[1])
-        return [Chosen(candidate, way, candidate.scores.scores(way)) for way in (candidate.way, long)]
+        ways = candidate.way, _long(candidate, LONG_RECENCIES[1])
+        return [Chosen(candidate, way, candidate.scores.scores(way)) for way in ways]
 
     def _alone(self, best: Chosen) -> Chosen:
         """A space in the way that is best by itself."""
@@ -170,7 +171,7 @@ class Search:
         best = int(np.argmax(honest))
         rival, (weights, options) = rivals[best], tried[best]
         name = rival.candidate.name
-        names = [f"weight {weight:.3g}" for weight in weights]
+        names = [f"{_way_described(rival.way)}, weight {weight:.3g}" for weight in weights]
         index = self._decide(f"with {name}", before, options, names, least=LEAST_GAIN * float(before.mean()))
         if index is None:
             return False
@@ -273,6 +274,17 @@ class Search:
 def _drop_same(rivals: list[Chosen], chosen: Chosen) -> None:
     """A space is used in one of its variants."""
     rivals[:] = [rival for rival in rivals if rival.candidate.name != chosen.candidate.name]
+
+
+def _in_a_long_role(best: Chosen) -> Iterator[Chosen]:
+    """A space whose best way by itself is of what was newest may do more for the others by what a user always likes."""
+    way = _long(best.candidate, LONG_RECENCIES[0])
+    if way != best.way:
+        yield Chosen(best.candidate, way, best.candidate.scores.scores(way))
+
+
+def _long(candidate: Candidate, recency: float) -> Way:
+    return replace(candidate.way, max_events=max(LONG_HISTORY, candidate.way.max_events), recency=recency)
 
 
 def _other_histories(chosen: Chosen) -> list[Way]:
