@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,13 +22,13 @@ from tesserank_export.fit.cases import Cases
 from tesserank_export.fit.choice import Difference, Gains, Judge
 from tesserank_export.fit.kinds import other_kind_weights, with_kind_weight
 from tesserank_export.fit.scoring import Scores, Way, gains
+from tesserank_export.fit.weights import Weighing
 
 RECENCIES = (1.0, 0.8, 0.6, 0.4, 0.25)
 LONG_RECENCIES = (1.0, 0.98, 0.95, 0.9)  # of LONG_HISTORY
 TEMPERATURES = (4.0, 2.0, 1.0)
 # A space's weight when it is added: so many times that at which its scores vary as much as all those before together.
 RATIOS = tuple(2.0**power for power in range(-5, 3))
-FINER = (0.7, 1.4)
 # A space costs bytes in the index and time in every request: it must bring at least this share of the NDCG without it.
 LEAST_GAIN = 0.01
 
@@ -68,15 +68,16 @@ class Search:
         text = candidates.configured_text
         rivals = [self._alone(Chosen(text, text.way, text.scores.scores(text.way)))]
         for name, lists in candidates.variants():
-            best = self._best_variant(candidates, name, lists)
-            rivals += [best, *_in_a_long_role(best)]
+            first = candidates.learned(name, lists[0][0])
+            rivals += [self._best_variant(candidates, first, lists), self._in_a_long_role(first)]
         rivals += [Chosen(own, own.way, own.scores.scores(own.way)) for own in candidates.priors()]
         rivals = [rival for rival in rivals if not rival.candidate.scores.is_empty]
         if not rivals:
             return
         self._begin(rivals)
-        while rivals and self._add(rivals):
-            pass
+        self._add_all(rivals)
+        if self._reweigh():
+            self._add_all(rivals)
         for chosen in self.chosen:
             if chosen.candidate.name != POPULARITY:  # whose number is the same whatever the history
                 self._retune(chosen)
@@ -88,9 +89,12 @@ class Search:
 
     # Each by itself
 
-    def _best_variant(self, candidates: Candidates, name: str, lists: Sequence[Sequence[LearnedConfig]]) -> Chosen:
+    def _best_variant(
+        self, candidates: Candidates, first: Candidate, lists: Sequence[Sequence[LearnedConfig]]
+    ) -> Chosen:
         """More dimensions may be of use to longer histories alone, and the other way round: both are tried together."""
-        best, *rivals = self._both_ways(candidates.learned(name, lists[0][0]))
+        name = first.name
+        best, *rivals = self._both_ways(first)
         for position, settings in enumerate(lists):
             for own in settings[1:] if position == 0 else settings:
                 own = own if position == 0 else replace(_settings(best), dim=own.dim)
@@ -103,6 +107,11 @@ class Search:
         """As it begins, and with a long history."""
         ways = candidate.way, _long(candidate, LONG_RECENCIES[1])
         return [Chosen(candidate, way, candidate.scores.scores(way)) for way in ways]
+
+    def _in_a_long_role(self, candidate: Candidate) -> Chosen:
+        """A space that is best of the newest by itself may tell the others what a user always likes."""
+        way = _long(candidate, LONG_RECENCIES[0])
+        return Chosen(candidate, way, candidate.scores.scores(way))
 
     def _alone(self, best: Chosen) -> Chosen:
         """A space in the way that is best by itself."""
@@ -161,6 +170,10 @@ class Search:
         self._record(
             Step(f"begin with {self.chosen[0].candidate.name}", float(alone[best].mean()), nothing, taken=True)
         )
+
+    def _add_all(self, rivals: list[Chosen]) -> None:
+        while rivals and self._add(rivals):
+            pass
 
     def _add(self, rivals: list[Chosen]) -> bool:
         """Add the space that gains most, if it is worth it."""
@@ -240,18 +253,23 @@ class Search:
             chosen.candidate = replace(chosen.candidate, scores=chosen.candidate.scores.of(cases))
             chosen.scores = chosen.candidate.scores.scores(chosen.way)
 
-    def _reweigh(self) -> None:
-        """Each weight once more, in finer steps."""
-        for chosen in self.chosen[1:]:
-            rest = self._total(but=chosen)
-            weights = [chosen.weight * factor for factor in FINER]
-            before, *options = (
-                gains(rest + np.float32(weight) * chosen.scores, self.cases) for weight in (chosen.weight, *weights)
-            )
-            names = [f"weight {weight:.3g}" for weight in weights]
-            index = self._decide(f"{chosen.candidate.name} once more", before, options, names)
-            if index is not None:
-                chosen.weight = weights[index]
+    def _reweigh(self) -> bool:
+        """All weights together; whether any changed."""
+        if len(self.chosen) < 2:
+            return False
+        weighing = Weighing([own.scores for own in self.chosen], [own.weight for own in self.chosen], self.cases)
+        before = weighing.gains((0,) * len(self.chosen))
+        honest = self.judge.honest(lambda others: weighing.gains(weighing.best(others)))
+        steps = weighing.best(np.ones(len(self.cases), dtype=np.bool_))
+        gain = self.judge.difference(honest, before)
+        taken = gain.is_gain and any(steps)
+        weights = weighing.weights(steps)
+        names = [f"{own.candidate.name} {weight:.3g}" for own, weight in zip(self.chosen, weights, strict=True)]
+        self._record(Step(f"weights together: {', '.join(names)}", float(honest.mean()), gain, taken))
+        if taken:
+            for own, weight in zip(self.chosen, weights, strict=True):
+                own.weight = weight
+        return taken
 
     def _prune(self) -> None:
         """Leave out what the others do without."""
@@ -274,13 +292,6 @@ class Search:
 def _drop_same(rivals: list[Chosen], chosen: Chosen) -> None:
     """A space is used in one of its variants."""
     rivals[:] = [rival for rival in rivals if rival.candidate.name != chosen.candidate.name]
-
-
-def _in_a_long_role(best: Chosen) -> Iterator[Chosen]:
-    """A space whose best way by itself is of what was newest may do more for the others by what a user always likes."""
-    way = _long(best.candidate, LONG_RECENCIES[0])
-    if way != best.way:
-        yield Chosen(best.candidate, way, best.candidate.scores.scores(way))
 
 
 def _long(candidate: Candidate, recency: float) -> Way:
