@@ -33,6 +33,8 @@ class Texts:
     vocabulary: int  # one above the largest token id
     dim: int
     shards: Sequence[Path]  # of ``encode_shard``, in order
+    template: Template
+    encode: Encode
 
     @property
     def identity(self) -> list[str]:
@@ -42,12 +44,66 @@ class Texts:
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """[N + 1]: the tokens of item i are offsets[i]:offsets[i + 1]; there may be none."""
-        return np.concatenate([[0], np.cumsum([len(item) for item in self.items])]).astype(np.int64)
+        return _offsets([len(item) for item in self.items])
+
+    def segments(self, segments: Sequence[Sequence[int]]) -> EncodedSegments:
+        """What the encoder makes of segments, each the rows of the items that it has."""
+        parts = [[part for row in rows if len(part := self.items[row])] for rows in segments]
+        fitting = [self.template.fitting(own) for own in parts]
+        composed = [self.template.compose(own) for own in fitting if own]
+        vectors = encode_composed(composed, self.template, self.encode, _ROWS)
+        return EncodedSegments(
+            tokens=np.concatenate(vectors).astype(np.float16) if vectors else np.empty((0, self.dim), np.float16),
+            ids=np.array([token for own in fitting for part in own for token in part], dtype=np.int64),
+            item_lengths=[[len(part) for part in own] for own in fitting],
+        )
 
     def tokens(self) -> NDArray[np.float16]:
         """Vectors of all tokens, [T, dim], from the shards."""
         loaded = [shard for shard in map(np.load, self.shards) if len(shard)]
         return np.concatenate(loaded) if loaded else np.empty((0, self.dim), dtype=np.float16)
+
+
+@dataclass(frozen=True)
+class EncodedSegments:
+    """S segments that went through the encoder, one after the other: of all tokens vectors [T, d] and ids [T].
+
+    ``item_lengths``: how many tokens each item of each segment has; what has none is no item of it.
+    """
+
+    tokens: NDArray[np.float16]
+    ids: NDArray[np.int64]
+    item_lengths: Sequence[Sequence[int]]
+
+    @cached_property
+    def item_offsets(self) -> NDArray[np.int64]:
+        """First token of each item of each segment, and the end."""
+        return _offsets([length for own in self.item_lengths for length in own])
+
+    @cached_property
+    def segment_offsets(self) -> NDArray[np.int64]:
+        """First token of each segment that has any, and the end."""
+        return _offsets([sum(own) for own in self.item_lengths if own])
+
+    def items_of(self, segment: int) -> NDArray[np.int64]:
+        """Positions of its items among those of all segments."""
+        return np.arange(self._first_items[segment], self._first_items[segment + 1])
+
+    def segment_of(self, segment: int) -> NDArray[np.int64]:
+        """Its position among segments that have tokens: one or none."""
+        return np.arange(self._first_segments[segment], self._first_segments[segment + 1])
+
+    @cached_property
+    def _first_items(self) -> NDArray[np.int64]:
+        return _offsets([len(own) for own in self.item_lengths])
+
+    @cached_property
+    def _first_segments(self) -> NDArray[np.int64]:
+        return _offsets([bool(own) for own in self.item_lengths])
+
+
+def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def token_weights(kind: str, items: TokenIds, vocabulary: int, pairs: Pairs) -> NDArray[np.float32]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.artifact.layout import Layout
+from tesserank.encoding.batch import Encode
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.template import Template
 from tesserank.files import read_json
@@ -45,21 +47,28 @@ class TextSteps:
         """
         if encoder not in self._encoded:
             dim = read_json(Layout(encoder.parent).encoder_meta)["dim"]
-            self._encoded[encoder] = Texts(self._items, self._vocabulary, dim, self._shards(encoder))
+            engine = self._engine(encoder)
+            shards = self._shards(encoder, engine)
+            self._encoded[encoder] = Texts(self._items, self._vocabulary, dim, shards, self._template, engine)
         return self._encoded[encoder]
 
-    def _shards(self, encoder: Path) -> list[Path]:
-        engine: OnnxEngine | None = None
+    def _engine(self, encoder: Path) -> Encode:
+        """Opened when it is asked first: what was kept needs none."""
+
+        @cache
+        def opened() -> OnnxEngine:
+            precision = self._options.precision
+            return OnnxEngine.for_precision(Layout(encoder.parent).encoder(precision), precision, self._options.threads)
+
+        return lambda ids, mask: opened()(ids, mask)
+
+    def _shards(self, encoder: Path, engine: Encode) -> list[Path]:
         shards = []
         starts = range(0, len(self._items), text_space.SHARD_ITEMS)
         for number, start in enumerate(starts, 1):
             shard = self._items[start : start + text_space.SHARD_ITEMS]
 
             def build(scratch: Path, shard: TokenIds = shard) -> None:
-                nonlocal engine
-                if engine is None:
-                    path = Layout(encoder.parent).encoder(self._options.precision)
-                    engine = OnnxEngine.for_precision(path, self._options.precision, self._options.threads)
                 text_space.encode_shard(shard, self._template, engine, scratch / "vectors.npy")
 
             title = f"text space: items {start + 1:,} to {start + len(shard):,} of {len(self._items):,}"

@@ -45,6 +45,17 @@ class Template:
         """How many tokens of their own ``parts`` parts may have in one input."""
         return self.max_tokens - len(self.prefix) - len(self.suffix) - max(parts - 1, 0) * len(self.separator)
 
+    def fitting(self, parts: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+        """The parts as far as they fit one input together: what is too much goes at the end."""
+        kept: list[Sequence[int]] = []
+        used = 0
+        for part in parts:
+            room = max(self.room(len(kept) + 1) - used, 0)
+            if own := part[:room]:
+                kept.append(own)
+            used += len(own)
+        return kept
+
     def compose(self, parts: Sequence[Sequence[int]]) -> Composed:
         """Join the token ids of one or more parts. Raises ValueError if they do not fit ``max_tokens``."""
         own = sum(len(part) for part in parts)

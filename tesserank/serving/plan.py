@@ -253,14 +253,8 @@ class SegmentPlanner:
 
     def _plan_encoding(self, parts: Sequence[Sequence[int]], user: UserPlan) -> Encoded | None:
         """Parts that do not fit one input together lose tokens at the end, which the answer counts."""
-        fitting: list[Sequence[int]] = []
-        used = 0
-        for part in parts:
-            room = max(self._template.room(len(fitting) + 1) - used, 0)
-            if kept := part[:room]:
-                fitting.append(kept)
-            used += len(kept)
-            user.truncated += len(part) - len(kept)
+        fitting = self._template.fitting(parts)
+        user.truncated += sum(map(len, parts)) - sum(map(len, fitting))
         return self._encoded(fitting) if fitting else None
 
     def _encoded(self, parts: Sequence[Sequence[int]]) -> Encoded:

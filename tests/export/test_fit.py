@@ -20,13 +20,14 @@ from tesserank.artifact.manifest import load_manifest
 from tesserank.artifact.store import current_artifact
 from tesserank.cli import main
 from tesserank.errors import ConfigError
-from tesserank.index import load_index
+from tesserank.index import ItemIndex, load_index
 from tesserank.segments.config import ItemsConfig, LearnedConfig, SegmentsConfig
 from tesserank.segments.cut import HistoryCutter
 from tesserank.segments.reader import parse_segments
 from tesserank.serving.interaction import LateInteraction
 from tesserank.serving.request import UserContext
 from tesserank_export.events import Events
+from tesserank_export.fit.asked import AskedTexts, CaseSegments
 from tesserank_export.fit.candidates import Candidate
 from tesserank_export.fit.cases import Cases, make_cases
 from tesserank_export.fit.choice import FOLDS, Judge
@@ -40,7 +41,17 @@ from tesserank_export.parity import TOLERANCES, MaxErrorError
 from tesserank_export.steps import Steps
 from tesserank_export.text_space import Texts
 from tests.core.tensorboard import read_run
-from tests.core.world import ITEMS, MOMENTS, CountingEncoder, make_config, make_embedder, make_index
+from tests.core.world import (
+    ITEMS,
+    MOMENTS,
+    TEMPLATE,
+    TEXT_DIM,
+    VOCABULARY,
+    CountingEncoder,
+    make_config,
+    make_embedder,
+    make_index,
+)
 from tests.evaluation.logs import log_of, random_log
 from tests.export.tiny import ITEMS as CATALOGUE
 from tests.export.tiny import make_options, run_export, write_items
@@ -82,6 +93,7 @@ def cases_of(
         kinds=tuple(np.array([WEIGHTS.index(weight) for weight in own], dtype=np.int32) for own in weights),
         kind_names=tuple(map(str, WEIGHTS)),
         kind_weights=WEIGHTS,
+        cut=config.history.cut,
         cutter=cutter_of(config),
         by_item=config.aggregation.group_by_item,
     )
@@ -95,10 +107,21 @@ def test_a_space_scores_as_the_server_does(name: str, way: Way) -> None:
 
 @pytest.mark.parametrize("by_item", [True, False], ids=["by item", "as wholes"])
 @pytest.mark.parametrize("cut", ["session", "content"])
-@pytest.mark.parametrize("name", ["collaborative", "transitions", "trend"])
+@pytest.mark.parametrize("name", ["text", "collaborative", "transitions", "trend"])
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_longer_segments_score_as_the_server_does(name: str, way: Way, cut: str, by_item: bool) -> None:
     scored_as_served(name, way, cut, by_item)
+
+
+def space_scores(index: ItemIndex, name: str, cases: Cases) -> SpaceScores:
+    """Of segments of several items, texts go through the encoder as they do in the server."""
+    space = index.spaces[name]
+    if name != "text" or cases.cut == "item":
+        return SpaceScores.of_items(space, cases, 9)
+    items = [index.token_ids(row).tolist() for row in range(len(index))]
+    texts = Texts(items, VOCABULARY, TEXT_DIM, [], TEMPLATE, CountingEncoder())
+    asked = AskedTexts(CaseSegments(cases, 9, texts.segments), index.token_weights, None)
+    return SpaceScores(space, cases, asked)
 
 
 def scored_as_served(name: str, way: Way, cut: str = "item", by_item: bool = True) -> None:
@@ -114,7 +137,7 @@ def scored_as_served(name: str, way: Way, cut: str = "item", by_item: bool = Tru
     weights = [[0.5 + 0.25 * (row % 3) for row in history] for history in HISTORIES]
     cases = cases_of(HISTORIES, weights, config)
     assert cut == "item" or any(end - start > 1 for own in cases.blocks(9) for start, end in own)
-    found = SpaceScores(index.spaces[name], cases, 9).scores(way)
+    found = space_scores(index, name, cases).scores(way)
     embedder, interaction = make_embedder(config, CountingEncoder(), index), LateInteraction(index, config)
     for history, own, at, scores in zip(HISTORIES, weights, cases.timestamps.tolist(), found, strict=True):
         nothing = (name == "collaborative" and history == [11]) or (name == "trend" and at < MOMENTS[1])
@@ -314,8 +337,9 @@ def test_without_times_a_case_is_of_the_newest_moment_as_a_request_is() -> None:
     space, way = make_index().spaces["trend"], Way("sum", 1.0, 1.0, 6)
     cases = replace(cases_of([[1, 2]], [[1.0, 1.0]]), timestamps=None)
     now = replace(cases, timestamps=np.array([MOMENTS[-1]]))
-    np.testing.assert_array_equal(SpaceScores(space, cases, 6).scores(way), SpaceScores(space, now, 6).scores(way))
-    assert SpaceScores(space, cases, 6).scores(way).any()
+    found, expected = (SpaceScores.of_items(space, own, 6).scores(way) for own in (cases, now))
+    np.testing.assert_array_equal(found, expected)
+    assert found.any()
 
 
 # The whole
@@ -405,7 +429,7 @@ def topics(folder: Path, noise: float = 0.0) -> tuple[Texts, Events]:
     for user in range(users):
         own = rng.choice(np.arange(user % n_topics, n_items, n_topics), 4, replace=False)
         histories.append([(int(item), time) for time, item in enumerate(own, 1)])
-    return Texts(items, vocabulary, dim, [folder / "vectors.npy"]), log_of(histories)
+    return Texts(items, vocabulary, dim, [folder / "vectors.npy"], TEMPLATE, CountingEncoder()), log_of(histories)
 
 
 def fit_texts(folder: Path, texts: Texts, log: Events, segments: str = "") -> Fitted:

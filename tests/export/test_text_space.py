@@ -30,6 +30,7 @@ from tesserank_export.text_space import (
     text_vectors,
     token_weights,
 )
+from tests.core.world import TEMPLATE, CountingEncoder
 from tests.export.conftest import Exported
 from tests.export.tiny import EMPTY_ROW, ITEMS, LONG_ROW
 
@@ -72,7 +73,7 @@ def make_space(items: list[list[int]], folder: Path, pooling: int = 1) -> tuple[
     for number, part in enumerate((vectors[:half], vectors[half:])):
         np.save(folder / f"{number}.npy", part)
     idf = inverse_document_frequency(items, VOCABULARY)
-    texts = Texts(items, VOCABULARY, DIM, [folder / "0.npy", folder / "1.npy"])
+    texts = Texts(items, VOCABULARY, DIM, [folder / "0.npy", folder / "1.npy"], TEMPLATE, CountingEncoder())
     config = ItemsConfig(vectors="float16", pooling_factor=pooling)
     return make_text_space(texts, texts.tokens(), idf, config, seed=0)[0], vectors
 

@@ -19,6 +19,7 @@ from tesserank.segments.config import (
 )
 from tesserank_export.collaborative import learn
 from tesserank_export.events import Events
+from tesserank_export.fit.asked import Asked, AskedItems, AskedTexts, CaseSegments
 from tesserank_export.fit.cases import Cases
 from tesserank_export.fit.scoring import SpaceScores, Way
 from tesserank_export.relevance import neighbours, relevant_components, sampled
@@ -78,14 +79,23 @@ class Candidates:
 
     def text(self, items: ItemsConfig) -> Candidate:
         """The text space as an export would make it of ``cases.train``."""
-        pairs, tokens = neighbours(self._cases.train), self._texts.tokens()
+        pairs, tokens, components = neighbours(self._cases.train), self._texts.tokens(), None
         if items.projection == RELEVANT_COMPONENTS:
             components = relevant_components(tokens, self._texts.offsets, sampled(pairs, self._seed))
             tokens = projected(tokens, components)
         weights = token_weights(items.token_weights, self._texts.items, self._texts.vocabulary, pairs)
         space, _ = make_text_space(self._texts, tokens, weights, items, self._seed)
-        way = self._of_text
-        return Candidate(TEXT_SPACE, items, SpaceScores(space, self._cases, way.max_events, self._threads), way)
+        cases, way = self._cases, self._of_text
+        if cases.cut == "item":
+            asked: Asked = AskedItems(space, cases, way.max_events)
+        else:
+            asked = AskedTexts(self._segments, weights, components)
+        return Candidate(TEXT_SPACE, items, SpaceScores(space, cases, asked, self._threads), way)
+
+    @cached_property
+    def _segments(self) -> CaseSegments:
+        """What the encoder makes of segments, whatever tokens weigh."""
+        return CaseSegments(self._cases, self._of_text.max_events, self._texts.segments)
 
     def learned(self, name: str, settings: LearnedConfig) -> Candidate:
         """A space that is learned."""
@@ -93,7 +103,7 @@ class Candidates:
         space = make_learned_space(name, learned, self._kind)
         way = {POPULARITY: self._of_prior, TREND: self._of_trend}.get(name, self._of_learned)
         most = max(self._events, LONG_HISTORY)
-        return Candidate(name, settings, SpaceScores(space, self._cases, most), way)
+        return Candidate(name, settings, SpaceScores.of_items(space, self._cases, most), way)
 
     def variants(self) -> Iterator[tuple[str, Sequence[Sequence[LearnedConfig]]]]:
         """Learned spaces but the priors, each with lists of settings: the first setting of the first list is where to

@@ -35,6 +35,7 @@ class Cases:
     kinds: tuple[NDArray[np.int32], ...]  # [C] of those, positions in kind_names
     kind_names: tuple[str, ...]
     kind_weights: tuple[float, ...]  # what an event of each kind weighs
+    cut: str  # history.cut
     cutter: HistoryCutter
     by_item: bool  # whether a segment's items are scored one by one: aggregation.group_by_item
     _blocks: dict[int, list[list[Block]]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -83,6 +84,7 @@ def make_cases(
         kinds=tuple(kinds),
         kind_names=events.kinds,
         kind_weights=tuple(configured.get(kind, 1.0) for kind in events.kinds),
+        cut=config.history.cut,
         cutter=cutter,
         by_item=config.aggregation.group_by_item,
     )

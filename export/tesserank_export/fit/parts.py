@@ -64,6 +64,16 @@ class Parts:
         ones = np.ones(count, dtype=np.float32)
         return cls(np.full(count, row), ones, np.arange(count), means[:count], ages[:count])
 
+    @classmethod
+    def of_units(
+        cls, blocks: Sequence[Block], units: Sequence[NDArray[np.int64]], weights: NDArray[np.float32]
+    ) -> Parts:
+        """Of the segments ``blocks``, the ``units`` of each, which are parts of their own."""
+        means, ages, _ = _segments(blocks, weights)
+        of = np.repeat(np.arange(len(blocks)), [len(own) for own in units])
+        rows = np.concatenate(units).astype(np.int64)
+        return cls(rows, np.ones(len(rows), dtype=np.float32), np.arange(len(rows)), means[of], ages[of])
+
     def aged(self, recency: float) -> NDArray[np.float32]:
         """Their weights [P], less the older they are."""
         return (self.weights * recency**self.ages).astype(np.float32)

@@ -139,4 +139,4 @@ class FitStep:
         vectors = fit_collaborative(cases.train, n_items, settings.dim, self._options.seed).vectors
         space = make_learned_space(name, Learned(vectors), kind)
         most = self._config.history.spaces[name].max_events or self._config.history.max_events
-        return Candidate(name, settings, SpaceScores(space, cases, most), Way("sum", 1.0, 1.0, most))
+        return Candidate(name, settings, SpaceScores.of_items(space, cases, most), Way("sum", 1.0, 1.0, most))
