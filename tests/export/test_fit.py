@@ -34,7 +34,6 @@ from tesserank_export.fit.choice import FOLDS, Judge
 from tesserank_export.fit.scoring import Scores, SpaceScores, Way, gains
 from tesserank_export.fit.search import Search
 from tesserank_export.fit.steps import FitStep, Fitted
-from tesserank_export.fit.weights import Weighing
 from tesserank_export.heldout import PLAIN, PROTOCOLS
 from tesserank_export.options import ExportOptions
 from tesserank_export.parity import TOLERANCES, MaxErrorError
@@ -255,44 +254,6 @@ def test_a_space_that_says_the_same_of_the_newest_may_be_of_use_for_what_a_user_
     assert found["ease"].max_events == 10
     assert (found["factorisation"].max_events, found["factorisation"].recency) == (50, 1.0)
     assert search.gains.mean() > gains(noise, cases).mean() + 0.05
-
-
-def noisy(cases: int, items: int, *signals: float, seed: int = 0) -> tuple[Cases, list[Scores]]:
-    """Scores of spaces that rank item 7 higher by a signal each, else noise."""
-    rng = np.random.default_rng(seed)
-    told = replace(cases_of([[0, 1]] * cases, [[1.0, 1.0]] * cases), targets=np.full(cases, 7, dtype=np.int32))
-    spaces = [rng.normal(size=(cases, items)).astype(np.float32) for _ in signals]
-    for scores, signal in zip(spaces, signals, strict=True):
-        scores[:, 7] += signal
-    return told, spaces
-
-
-def test_weights_that_were_chosen_one_after_the_other_are_chosen_together() -> None:
-    cases, spaces = noisy(600, 40, 1.0, 1.0, 1.0)
-    weighing = Weighing(spaces, [1.0, 0.125, 8.0], cases)
-    steps = weighing.best(np.ones(600, dtype=bool))
-    first, second, third = weighing.weights(steps)
-    assert first == 1.0
-    assert 0.3 < second / third < 3.0
-    honest = Judge(cases.users, 0).honest(lambda others: weighing.gains(weighing.best(others)))
-    assert honest.mean() > weighing.gains((0, 0, 0)).mean() + 0.05
-    np.testing.assert_array_equal(
-        weighing.gains(steps), gains(first * spaces[0] + second * spaces[1] + third * spaces[2], cases)
-    )
-
-
-def test_weights_that_only_luck_tells_from_others_mostly_stay() -> None:
-    """The best of them looks better beyond doubt on the cases that chose them; cross-validated, it seldom does."""
-    naive, honest = [], []
-    for seed in range(30):
-        cases, spaces = noisy(300, 30, 0.0, 0.0, 0.0, seed=seed)
-        weighing, judge = Weighing(spaces, [1.0, 1.0, 1.0], cases), Judge(cases.users, seed)
-        before = weighing.gains((0, 0, 0))
-        naive.append(judge.difference(weighing.gains(weighing.best(np.ones(300, dtype=bool))), before).is_gain)
-        chosen = judge.honest(lambda others, own=weighing: own.gains(own.best(others)))  # type: ignore[misc]
-        honest.append(judge.difference(chosen, before).is_gain)
-    assert np.mean(naive) > 0.5
-    assert np.mean(honest) < 0.3
 
 
 # Cases

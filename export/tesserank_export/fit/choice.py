@@ -9,7 +9,6 @@ so that what is as good stays as simple as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,21 +41,14 @@ class Judge:
 
     def cross_validated(self, options: Gains) -> Gains:
         """``options`` [S, C] → [C]: of each case, the gain of the option that is best where the case is not."""
-
-        def best(others: NDArray[np.bool_]) -> Gains:
-            chosen: Gains = options[int(options[:, others].mean(axis=1).argmax()) if others.any() else 0]
-            return chosen
-
-        return self.honest(best)
-
-    def honest(self, choose: Callable[[NDArray[np.bool_]], Gains]) -> Gains:
-        """[C]: of each case, the gain of what ``choose`` finds by cases [C] of other folds; it returns that of all."""
-        found = np.empty(len(self._fold))
+        honest = np.empty(options.shape[1])
         for fold in range(FOLDS):
             own = self._fold == fold
             if own.any():
-                found[own] = choose(~own)[own]
-        return found
+                others = options[:, ~own]
+                best = int(others.mean(axis=1).argmax()) if others.shape[1] else 0
+                honest[own] = options[best, own]
+        return honest
 
     def difference(self, gains: Gains, baseline: Gains) -> Difference:
         """How much more ``gains`` [C] are than ``baseline`` [C]."""

@@ -22,13 +22,13 @@ from tesserank_export.fit.cases import Cases
 from tesserank_export.fit.choice import Difference, Gains, Judge
 from tesserank_export.fit.kinds import other_kind_weights, with_kind_weight
 from tesserank_export.fit.scoring import Scores, Way, gains
-from tesserank_export.fit.weights import Weighing
 
 RECENCIES = (1.0, 0.8, 0.6, 0.4, 0.25)
 LONG_RECENCIES = (1.0, 0.98, 0.95, 0.9)  # of LONG_HISTORY
 TEMPERATURES = (4.0, 2.0, 1.0)
 # A space's weight when it is added: so many times that at which its scores vary as much as all those before together.
 RATIOS = tuple(2.0**power for power in range(-5, 3))
+FINER = (0.7, 1.4)
 # A space costs bytes in the index and time in every request: it must bring at least this share of the NDCG without it.
 LEAST_GAIN = 0.01
 
@@ -75,9 +75,8 @@ class Search:
         if not rivals:
             return
         self._begin(rivals)
-        self._add_all(rivals)
-        if self._reweigh():
-            self._add_all(rivals)
+        while rivals and self._add(rivals):
+            pass
         for chosen in self.chosen:
             if chosen.candidate.name != POPULARITY:  # whose number is the same whatever the history
                 self._retune(chosen)
@@ -171,10 +170,6 @@ class Search:
             Step(f"begin with {self.chosen[0].candidate.name}", float(alone[best].mean()), nothing, taken=True)
         )
 
-    def _add_all(self, rivals: list[Chosen]) -> None:
-        while rivals and self._add(rivals):
-            pass
-
     def _add(self, rivals: list[Chosen]) -> bool:
         """Add the space that gains most, if it is worth it."""
         total = self._total()
@@ -253,23 +248,18 @@ class Search:
             chosen.candidate = replace(chosen.candidate, scores=chosen.candidate.scores.of(cases))
             chosen.scores = chosen.candidate.scores.scores(chosen.way)
 
-    def _reweigh(self) -> bool:
-        """All weights together; whether any changed."""
-        if len(self.chosen) < 2:
-            return False
-        weighing = Weighing([own.scores for own in self.chosen], [own.weight for own in self.chosen], self.cases)
-        before = weighing.gains((0,) * len(self.chosen))
-        honest = self.judge.honest(lambda others: weighing.gains(weighing.best(others)))
-        steps = weighing.best(np.ones(len(self.cases), dtype=np.bool_))
-        gain = self.judge.difference(honest, before)
-        taken = gain.is_gain and any(steps)
-        weights = weighing.weights(steps)
-        names = [f"{own.candidate.name} {weight:.3g}" for own, weight in zip(self.chosen, weights, strict=True)]
-        self._record(Step(f"weights together: {', '.join(names)}", float(honest.mean()), gain, taken))
-        if taken:
-            for own, weight in zip(self.chosen, weights, strict=True):
-                own.weight = weight
-        return taken
+    def _reweigh(self) -> None:
+        """Each weight once more, in finer steps."""
+        for chosen in self.chosen[1:]:
+            rest = self._total(but=chosen)
+            weights = [chosen.weight * factor for factor in FINER]
+            before, *options = (
+                gains(rest + np.float32(weight) * chosen.scores, self.cases) for weight in (chosen.weight, *weights)
+            )
+            names = [f"weight {weight:.3g}" for weight in weights]
+            index = self._decide(f"{chosen.candidate.name} once more", before, options, names)
+            if index is not None:
+                chosen.weight = weights[index]
 
     def _prune(self) -> None:
         """Leave out what the others do without."""
