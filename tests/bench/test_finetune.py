@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -65,8 +66,9 @@ def pairs(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> P
     return Pairs(TEXTS, TextTokenizer(file), checkpoint.template())
 
 
-def examples_of(cases: Cases, depth: int = RECIPE.depth) -> Examples:
-    return Examples(cases, TEXTS, Shuffled(), RECIPE.users, RECIPE.negatives, depth, 0)
+def examples_of(cases: Cases, depth: int = RECIPE.depth, log: Events | None = None) -> Examples:
+    own = planted() if log is None else log
+    return Examples(own, cases, TEXTS, Shuffled(), RECIPE.users, RECIPE.negatives, depth, 0)
 
 
 def tuner(network: CrossEncoder, cases: Cases, pairs: Pairs, file: Path) -> FineTuner:
@@ -94,6 +96,21 @@ def test_what_comes_next_is_learned(checkpoint: Checkpoint, cases: Cases, pairs:
             gifts = np.array([TEXTS[row].startswith("gift") for row in example.items.tolist()])
             assert gifts[0]
             assert gifts.all() or scores[gifts].min() > scores[~gifts].max()
+
+
+def test_bfloat16_learns_nearly_the_same(checkpoint: Checkpoint, cases: Cases, pairs: Pairs, tmp_path: Path) -> None:
+    losses = []
+    for bf16 in (False, True):
+        clock = itertools.count(step=20.0)
+        network, recipe = CrossEncoder(checkpoint, 0), replace(RECIPE, bf16=bf16)
+        tuning = FineTuner(
+            network, examples_of(cases), pairs, recipe, 0, tmp_path / f"{bf16}.pt", lambda own=clock: next(own)
+        )
+        tuning.run(10 * 20.0, nothing)
+        assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
+        losses.append(tuning.losses)
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4])
@@ -155,6 +172,19 @@ def test_who_is_not_found_is_not_learned_from(cases: Cases) -> None:
     assert not np.isin(cases.targets, best).all()
 
 
+def test_what_came_with_the_target_is_no_negative() -> None:
+    """Strict knows nothing of the rest of a basket, and what was bought is not what was not."""
+    rng = np.random.default_rng(4)
+    baskets = [rng.permutation(N_ITEMS)[:12].tolist() for _ in range(60)]
+    log = log_of([[(item, min(place, 4)) for place, item in enumerate(own)] for own in baskets])
+    cases = make_cases(log, None, 0, "strict")
+    of_user = {history.items.tobytes(): set(own) for history, own in zip(cases.histories, baskets, strict=True)}
+    examples = examples_of(cases, log=log)
+    for example in itertools.chain.from_iterable(examples.of_step(step) for step in range(20)):
+        assert len(example.history.items) == 4
+        assert not of_user[example.history.items.tobytes()] & set(example.items[1:].tolist())
+
+
 def test_a_step_draws_the_same_examples_again(cases: Cases) -> None:
     examples = examples_of(cases)
     drawn = [examples.of_step(step) for step in (3, 4)]
@@ -187,6 +217,6 @@ class Evens(Shuffled):
 
 
 def test_where_nothing_is_found_there_is_nothing_to_learn(cases: Cases) -> None:
-    examples = Examples(cases, TEXTS, Evens(), RECIPE.users, RECIPE.negatives, 5, 0)
+    examples = Examples(planted(), cases, TEXTS, Evens(), RECIPE.users, RECIPE.negatives, 5, 0)
     with pytest.raises(DataError, match="among late interaction's best 5 for none of 60 users"):
         examples.of_step(0)

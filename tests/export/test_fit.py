@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from rich.console import Console
 
 from tesserank.artifact.bundle import open_segments
@@ -21,6 +22,8 @@ from tesserank.artifact.store import current_artifact
 from tesserank.cli import main
 from tesserank.errors import ConfigError
 from tesserank.index import ItemIndex, load_index
+from tesserank.maxsim.ragged import Ragged
+from tesserank.maxsim.vectors import quantise
 from tesserank.segments.config import ItemsConfig, LearnedConfig, SegmentsConfig
 from tesserank.segments.cut import HistoryCutter
 from tesserank.segments.reader import parse_segments
@@ -31,6 +34,7 @@ from tesserank_export.fit.asked import AskedTexts, CaseSegments
 from tesserank_export.fit.candidates import Candidate
 from tesserank_export.fit.cases import Cases, make_cases
 from tesserank_export.fit.choice import FOLDS, Judge
+from tesserank_export.fit.kinds import other_kind_weights
 from tesserank_export.fit.scoring import Scores, SpaceScores, Way, gains
 from tesserank_export.fit.search import Search
 from tesserank_export.fit.steps import FitStep, Fitted
@@ -50,6 +54,7 @@ from tests.core.world import (
     make_config,
     make_embedder,
     make_index,
+    unit_rows,
 )
 from tests.evaluation.logs import log_of, random_log
 from tests.export.tiny import ITEMS as CATALOGUE
@@ -112,19 +117,62 @@ def test_longer_segments_score_as_the_server_does(name: str, way: Way, cut: str,
     scored_as_served(name, way, cut, by_item)
 
 
-def space_scores(index: ItemIndex, name: str, cases: Cases) -> SpaceScores:
+def space_scores(
+    index: ItemIndex, name: str, cases: Cases, components: NDArray[np.float32] | None = None
+) -> SpaceScores:
     """Of segments of several items, texts go through the encoder as they do in the server."""
     space = index.spaces[name]
     if name != "text" or cases.cut == "item":
         return SpaceScores.of_items(space, cases, 9)
     items = [index.token_ids(row).tolist() for row in range(len(index))]
     texts = Texts(items, VOCABULARY, TEXT_DIM, [], TEMPLATE, CountingEncoder())
-    asked = AskedTexts(CaseSegments(cases, 9, texts.segments), index.token_weights, None)
+    asked = AskedTexts(CaseSegments(cases, 9, texts.segments), index.token_weights, components)
     return SpaceScores(space, cases, asked)
 
 
-def scored_as_served(name: str, way: Way, cut: str = "item", by_item: bool = True) -> None:
-    index = make_index(kind="int8")
+@pytest.mark.parametrize("by_item", [True, False], ids=["by item", "as wholes"])
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_a_projection_is_applied_to_texts_that_were_encoded_together(way: Way, by_item: bool) -> None:
+    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(TEXT_DIM, TEXT_DIM)))[0].astype(np.float32)
+    scored_as_served("text", way, "session", by_item, Projected(turn), turn)
+
+
+class Projected(CountingEncoder):
+    """The encoder whose projection is followed by another."""
+
+    def __init__(self, components: NDArray[np.float32]) -> None:
+        super().__init__()
+        self._components = components
+
+    def __call__(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        return unit_rows(super().__call__(ids, mask) @ self._components.T)
+
+
+@pytest.mark.parametrize("by_item", [True, False], ids=["by item", "as wholes"])
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_texts_of_one_vector_an_item_score_as_the_server_does(way: Way, by_item: bool) -> None:
+    """As of pooled tokens: units are of segments still, and no rows of the space."""
+    whole = make_index(kind="int8")
+    first = whole.spaces["text"].items.offsets[:-1]
+    vectors = whole.spaces["text"].items.decode().vectors[first]
+    space = replace(
+        whole.spaces["text"],
+        items=quantise("int8", Ragged(vectors, np.arange(len(first) + 1))),
+        weights=whole.spaces["text"].weights[first],
+    )
+    scored_as_served("text", way, "content", by_item, index=replace(whole, spaces={**whole.spaces, "text": space}))
+
+
+def scored_as_served(
+    name: str,
+    way: Way,
+    cut: str = "item",
+    by_item: bool = True,
+    encoder: CountingEncoder | None = None,
+    components: NDArray[np.float32] | None = None,
+    index: ItemIndex | None = None,
+) -> None:
+    index = make_index(kind="int8") if index is None else index
     toml = f"""
         [history.spaces.{name}]
         method = "{way.method}"
@@ -136,8 +184,8 @@ def scored_as_served(name: str, way: Way, cut: str = "item", by_item: bool = Tru
     weights = [[0.5 + 0.25 * (row % 3) for row in history] for history in HISTORIES]
     cases = cases_of(HISTORIES, weights, config)
     assert cut == "item" or any(end - start > 1 for own in cases.blocks(9) for start, end in own)
-    found = space_scores(index, name, cases).scores(way)
-    embedder, interaction = make_embedder(config, CountingEncoder(), index), LateInteraction(index, config)
+    found = space_scores(index, name, cases, components).scores(way)
+    embedder, interaction = make_embedder(config, encoder or CountingEncoder(), index), LateInteraction(index, config)
     for history, own, at, scores in zip(HISTORIES, weights, cases.timestamps.tolist(), found, strict=True):
         nothing = (name == "collaborative" and history == [11]) or (name == "trend" and at < MOMENTS[1])
         if nothing:  # no events of the item, none before the moment: no segment, and a server refuses
@@ -200,6 +248,31 @@ def test_folds_keep_a_users_cases_together() -> None:
     for user in range(2 * FOLDS):
         gains[user + 1, users == user] = 0.05
     assert (Judge(users, 0).cross_validated(gains) <= 0.01).all()
+
+
+# Kinds
+
+
+def of_kinds(counts: Sequence[int], weights: Sequence[float]) -> Cases:
+    """A case with so many events of each kind."""
+    kinds = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    own = cases_of([[0] * len(kinds)], [[1.0] * len(kinds)])
+    return replace(own, kinds=(kinds,), kind_names=tuple("abcd"[: len(counts)]), kind_weights=tuple(weights))
+
+
+@pytest.mark.parametrize(
+    ("counts", "weights", "offered"),
+    [
+        ([900, 99, 1], [1.0, 2.0, 1.0], {1: [0.5, 1.0, 4.0]}),  # what is rarer than one in a hundred stays
+        ([100, 300, 50], [1.0, 1.0, 0.0], {0: [0.25, 0.5, 2.0], 2: [1.0]}),
+        ([300, 100, 50], [0.0, 1.0, 1.0], {0: [1.0], 2: [0.25, 0.5, 2.0]}),  # what weighs nothing is no measure
+        ([100], [1.0], {}),
+    ],
+)
+def test_other_weights_of_kinds_are_offered(
+    counts: list[int], weights: list[float], offered: dict[int, list[float]]
+) -> None:
+    assert dict(other_kind_weights(of_kinds(counts, weights))) == offered
 
 
 # Searching

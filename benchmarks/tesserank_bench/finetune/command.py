@@ -1,8 +1,8 @@
 """Fine-tune the cross-encoder for tesserank evaluate --with cross-encoder.
 
 It learns from what a protocol keeps of a log: users' last items there, against others that late interaction ranks
-among its best for them, fitted on what was before. It goes on where an earlier run of the same options was cut off, or
-ended with fewer --minutes; then it is exported to ONNX, where evaluate looks for it.
+among its best for them, learned from what was before. It goes on where an earlier run of the same options was cut off,
+or ended with fewer --minutes; then it is exported to ONNX, where evaluate looks for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tesserank.artifact.bundle import save_template
 from tesserank.artifact.layout import Layout
 from tesserank.encoding.template import Template
 from tesserank.encoding.tokenizer import TextTokenizer
-from tesserank.errors import ConfigError
+from tesserank.errors import ConfigError, DataError
 from tesserank.files import new_directory, write_json
 from tesserank_bench.earlier_log import EarlierLog
 from tesserank_bench.finetune.examples import Examples
@@ -42,6 +42,7 @@ from tesserank_export import graph
 from tesserank_export.catalog import Catalog
 from tesserank_export.checkpoint import Checkpoint, resolve_checkpoint
 from tesserank_export.cli import add_data_arguments, read_log
+from tesserank_export.events import Events
 from tesserank_export.heldout import PLAIN, PROTOCOLS
 from tesserank_export.steps import digest_of
 
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipe = Recipe()
     parser.add_argument("--pair-tokens", type=int, default=recipe.pair_tokens, help="of the longest (%(default)s)")
     parser.add_argument("--negatives", type=int, default=recipe.negatives, help="of an example (%(default)s)")
-    parser.add_argument("--bf16", action="store_true", help="train in it: AVX-512 BF16 or AMX take half the time")
+    parser.add_argument("--bf16", action="store_true", help="train in bfloat16, for AVX-512 BF16 or AMX")
     parser.add_argument("--trained", type=Path, default=TRAINED, metavar="DIR", help="(%(default)s)")
     add_artifact_arguments(parser)
     parser.add_argument("--threads", type=int, default=2, help="(%(default)s)")
@@ -106,33 +107,41 @@ class FineTuning:
     def run(self) -> None:
         network = CrossEncoder(self._checkpoint, self._args.seed)
         template = self._template()
-        cases, earlier = self._earlier()
+        log, cases, earlier = self._earlier()
         with opened(earlier.root, self._args.threads, self._args.memory_mib << 20) as retriever:
             recipe, texts, seed = self._recipe, self._catalog.texts, self._args.seed
-            examples = Examples(cases, texts, retriever, recipe.users, recipe.negatives, recipe.depth, seed)
+            examples = Examples(log, cases, texts, retriever, recipe.users, recipe.negatives, recipe.depth, seed)
             tokenizer = TextTokenizer(Layout(self._artifact.root).tokenizer)
             pairs = Pairs(texts, tokenizer, template)
-            tuner = FineTuner(network, examples, pairs, recipe, seed, self._state_file(), self._clock)
+            tuner = FineTuner(network, examples, pairs, recipe, seed, self._state_file(earlier), self._clock)
             self._train(tuner)
-        self._publish(network, template, tuner)
+        self._publish(network, template, tuner, earlier)
 
-    def _earlier(self) -> tuple[Cases, HeldOutArtifact]:
-        """Users' last items of what the protocol keeps, and the artefact's configuration fitted without them."""
+    def _earlier(self) -> tuple[Events, Cases, HeldOutArtifact]:
+        """What the protocol keeps, users' last items of that, and the artefact's configuration learned without them."""
         args, protocol = self._args, self._cases.protocol
         path, segments = (self._beside(f"earlier.{ending}") for ending in ("csv.gz", "toml"))
         log = EarlierLog.write(self._cases.held.train, self._catalog, path)
         shutil.copyfile(Layout(self._artifact.root).segments, segments)
-        own = {**log.arguments, "segments": segments, "artifact": None, "fit": False, "name": f"{args.name}-earlier"}
-        cases = make_cases(log.events, None, args.seed, protocol)
-        return cases, held_out_artifact(argparse.Namespace(**{**vars(args), **own}), cases, self._catalog, log.events)
+        try:
+            cases = make_cases(log.events, None, args.seed, protocol)
+        except DataError as error:
+            raise DataError(
+                f"users need an item more to learn from than to be evaluated; without the last: {error}"
+            ) from error
+        manifest = self._artifact.manifest
+        alike = {name: manifest.provenance["settings"][name] for name in ("dim", "collaborative_dim")}
+        own = {"segments": segments, "artifact": None, "fit": False, "name": f"{args.name}-earlier"}
+        export = argparse.Namespace(**{**vars(args), **log.arguments, **alike, "precision": manifest.precision, **own})
+        return log.events, cases, held_out_artifact(export, cases, self._catalog, log.events)
 
     def _template(self) -> Template:
         template = self._checkpoint.template()
         return replace(template, max_tokens=min(template.max_tokens, self._recipe.pair_tokens))
 
-    def _state_file(self) -> Path:
+    def _state_file(self, earlier: HeldOutArtifact) -> Path:
         """By everything that decides a step."""
-        parts = [self._checkpoint.digest, self._artifact.manifest.artifact_id, asdict(self._recipe), self._args.seed]
+        parts = [self._checkpoint.digest, earlier.manifest.artifact_id, asdict(self._recipe), self._args.seed]
         log = [self._cases.held.digest, self._catalog.sha256]
         return self._beside(f"{digest_of([*log, *parts])}.pt")
 
@@ -153,7 +162,7 @@ class FineTuning:
 
             tuner.run(budget, advance)
 
-    def _publish(self, network: CrossEncoder, template: Template, tuner: FineTuner) -> None:
+    def _publish(self, network: CrossEncoder, template: Template, tuner: FineTuner, earlier: HeldOutArtifact) -> None:
         network.eval()
         with new_directory(self._tuned.root) as scratch:
             checkpoint = _saved(self._checkpoint, network, scratch / "checkpoint")
@@ -167,15 +176,15 @@ class FineTuning:
             for path in scratch.glob("backbone.*"):
                 path.unlink()
             shutil.rmtree(scratch / "checkpoint")
-            write_json(FineTuned(scratch).meta_file, self._meta(tuner))
+            write_json(FineTuned(scratch).meta_file, self._meta(tuner, earlier))
         self._console.print(f"  {len(tuner.losses):,} steps in {tuner.seconds:.0f} s; exported to {self._tuned.root}")
 
-    def _meta(self, tuner: FineTuner) -> dict[str, Any]:
+    def _meta(self, tuner: FineTuner, earlier: HeldOutArtifact) -> dict[str, Any]:
         ends = {"first": tuner.losses[:_REPORTED_STEPS], "last": tuner.losses[-_REPORTED_STEPS:]}
         origin = Origin(self._cases, self._catalog, self._artifact.model)
         return origin.described() | {
             "protocol": self._cases.protocol,
-            "negatives_of": self._artifact.manifest.artifact_id,
+            "negatives_of": earlier.manifest.artifact_id,
             "recipe": asdict(self._recipe),
             "steps": len(tuner.losses),
             "seconds": round(tuner.seconds, 1),

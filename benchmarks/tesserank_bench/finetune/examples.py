@@ -2,7 +2,7 @@
 
 It will be asked to order late interaction's best items where what comes next is one of them, so that is what it sees in
 training too. The cases are of a log that an evaluation's targets have left, and what came next has left the log that
-late interaction was fitted on: it is found, or not, as a target would be.
+its spaces were learned from: it is found, or not, nearly as a target would be (what a fit chose, it chose with that).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tesserank.errors import DataError
 from tesserank_evaluation.ranking import NO_ITEM, best_lists
 from tesserank_evaluation.recommender import Recommender
 from tesserank_evaluation.split import Cases, History, item_arrays
+from tesserank_export.events import Events
 
 _CASES_AT_ONCE = 16  # of which late interaction is asked
 
@@ -32,11 +33,13 @@ class Example:
 class Examples:
     """Examples of a step, drawn by its number: ``users`` of them, each with up to ``negatives`` negatives.
 
-    Negatives are drawn from the retriever's best ``depth`` items that are not in the history.
+    Negatives are drawn from the retriever's best ``depth`` items beside the history, less what else the user met in
+    ``log``, which the ``cases`` are of.
     """
 
     def __init__(
         self,
+        log: Events,
         cases: Cases,
         texts: Sequence[str],
         retriever: Recommender,
@@ -45,7 +48,7 @@ class Examples:
         depth: int,
         seed: int,
     ) -> None:
-        self._cases, self._texts, self._retriever = cases, texts, retriever
+        self._log, self._cases, self._texts, self._retriever = log, cases, texts, retriever
         self._users, self._negatives, self._depth, self._seed = users, negatives, depth, seed
         self._found: dict[int, NDArray[np.int32] | None] = {}
 
@@ -83,7 +86,13 @@ class Examples:
         histories = [self._cases.histories[case] for case in cases]
         lists = best_lists(self._retriever.scores(histories), item_arrays(histories), self._depth)
         for case, best in zip(cases, lists, strict=True):
-            target = int(self._cases.targets[case])
-            others = [row for row in best[best != NO_ITEM].tolist() if row != target and self._texts[row]]
+            target, met = int(self._cases.targets[case]), set(self._met(case).tolist())
+            others = [row for row in best[best != NO_ITEM].tolist() if row not in met and self._texts[row]]
             usable = target in best and others and self._texts[target]
             self._found[case] = np.array(others, dtype=np.int32) if usable else None
+
+    def _met(self, case: int) -> NDArray[np.int32]:
+        """All items that the user of a case met, the target and what came with it among them."""
+        user = self._cases.held.users[case]
+        met: NDArray[np.int32] = self._log.item[self._log.offsets[user] : self._log.offsets[user + 1]]
+        return met

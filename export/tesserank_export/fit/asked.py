@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.index import Space
+from tesserank.maxsim.vectors import ItemVectors
+from tesserank.serving.segments import normalise_weights
 from tesserank_export.fit.cases import Cases
 from tesserank_export.fit.parts import Parts
 from tesserank_export.spaces import as_units, known_rows
@@ -22,24 +24,26 @@ Tokens = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 
 
 class Asked(Protocol):
-    """``units``, int64 [U] ascending: all that any case asks with."""
+    """``units``, int64 [U] ascending: all that any case asks with; ``are_rows``: of what the space has for segments."""
 
     units: NDArray[np.int64]
+    are_rows: bool
 
     def parts(self, cases: Cases, max_events: int) -> list[Parts]:
         """Of every case."""
 
     def tokens(self, units: NDArray[np.int64]) -> Tokens:
-        """Token vectors [Q, d], token weights [Q] and starts [u] of some units."""
+        """Token vectors [Q, d], token weights [Q] and starts [u] of some units that follow one another."""
 
 
 class AskedItems:
-    """Items of the histories' newest ``max_events`` events, as the space has them for segments."""
+    """Items of the histories' newest ``max_events`` events."""
+
+    are_rows = True
 
     def __init__(self, space: Space, cases: Cases, max_events: int) -> None:
         self._space = space
         self._known = _known(space)
-        self._says = None if cases.by_item else _token_weights(space)
         blocks = cases.blocks(max_events)
         asked = [history[own[0][0] :] for history, own in zip(cases.histories, blocks, strict=True)]
         rows = np.unique(np.concatenate(asked)).astype(np.int64)
@@ -48,18 +52,21 @@ class AskedItems:
     def parts(self, cases: Cases, max_events: int) -> list[Parts]:
         """See ``Asked``."""
         own = zip(cases.blocks(max_events), cases.histories, cases.weights, strict=True)
-        return [Parts.of_items(*case, self._known, self._says) for case in own]
+        return [Parts.of_items(*case, self._known, cases.by_item) for case in own]
 
     def tokens(self, units: NDArray[np.int64]) -> Tokens:
         """See ``Asked``."""
-        return as_units(self._space.items, self._space.weights, units)
+        return as_units(_queries(self._space), self._space.segment_weights, units)
 
 
 class AskedMoments:
     """The moment of each case."""
 
+    are_rows = True
+
     def __init__(self, space: Space, cases: Cases) -> None:
         asked_at: Sequence[int | None] = [None] * len(cases) if cases.timestamps is None else cases.timestamps.tolist()
+        self._space = space
         self._moments = [space.moment(at) for at in asked_at]
         self._known = _known(space)
         rows = np.unique(np.array(self._moments, dtype=np.int64))
@@ -71,12 +78,14 @@ class AskedMoments:
         return [Parts.of_moment(*case, self._known) for case in own]
 
     def tokens(self, units: NDArray[np.int64]) -> Tokens:
-        """Never asked for: moments have one vector each."""
-        raise NotImplementedError
+        """See ``Asked``."""
+        return as_units(_queries(self._space), self._space.segment_weights, units)
 
 
 class AskedTexts:
     """Segments of several items as the encoder reads them, each distinct one once."""
+
+    are_rows = False
 
     def __init__(self, segments: CaseSegments, weights: NDArray[np.float32], components: NDArray[np.float32] | None):
         """``weights`` [vocabulary] of tokens; ``components``: what follows the encoder's projection, if anything."""
@@ -84,9 +93,7 @@ class AskedTexts:
         self._segments = segments
         self._tokens = encoded.tokens if components is None else projected(encoded.tokens, components)
         self._offsets = encoded.item_offsets if segments.by_item else encoded.segment_offsets
-        own = weights[encoded.ids]
-        totals = np.add.reduceat(own, self._offsets[:-1]) if len(own) else own
-        self._weights = (own / np.repeat(np.maximum(totals, 1e-12), np.diff(self._offsets))).astype(np.float32)
+        self._weights = normalise_weights(weights[encoded.ids], self._offsets[:-1])
         self.units: NDArray[np.int64] = np.arange(len(self._offsets) - 1)
 
     def parts(self, cases: Cases, max_events: int) -> list[Parts]:
@@ -94,7 +101,7 @@ class AskedTexts:
         return self._segments.parts(cases, max_events)
 
     def tokens(self, units: NDArray[np.int64]) -> Tokens:
-        """See ``Asked``; ``units`` follow one another."""
+        """See ``Asked``."""
         first, last = self._offsets[units[0]], self._offsets[units[-1] + 1]
         own = slice(first, last)
         return self._tokens[own].astype(np.float32), self._weights[own], self._offsets[units] - first
@@ -129,15 +136,13 @@ def _segments(cases: Cases, max_events: int) -> list[list[tuple[int, ...]]]:
     ]
 
 
+def _queries(space: Space) -> ItemVectors:
+    """What the space has for segments."""
+    return space.items if space.queries is None else space.queries
+
+
 def _known(space: Space) -> NDArray[np.bool_]:
     """Whether the space has something to ask with, of each of its rows."""
-    queries = space.items if space.queries is None else space.queries
-    known = np.zeros(len(queries), dtype=np.bool_)
-    known[known_rows(queries)] = True
+    known = np.zeros(len(_queries(space)), dtype=np.bool_)
+    known[known_rows(_queries(space))] = True
     return known
-
-
-def _token_weights(space: Space) -> NDArray[np.float32]:
-    """What all tokens of each item weigh together, [N]."""
-    found: NDArray[np.float32] = np.add.reduceat(space.weights, space.items.offsets[:-1])
-    return found

@@ -9,15 +9,21 @@ import numpy as np
 
 from tesserank_export.fit.cases import Cases
 
-FACTORS = (0.0, 0.5, 2.0)  # of what a kind weighs as configured
-LEAST_SHARE = 0.01  # of the events known: what is rarer cannot be told from luck
+# Of what a kind weighs as configured. None is 0: who met nothing of another kind would have no segment to be served by.
+FACTORS = (0.25, 0.5, 2.0)
+LEAST_SHARE = 0.01  # of the items known, by the kind of the first event: what is rarer cannot be told from luck
 
 
 def other_kind_weights(cases: Cases) -> Iterator[tuple[int, list[float]]]:
-    """Kinds and what else each may weigh. The most frequent keeps its weight: only ratios matter."""
+    """Kinds and what else each may weigh. The most frequent that weighs anything stays: ratios are what matters.
+
+    A kind that is configured to weigh nothing may weigh 1.
+    """
     counts = np.bincount(np.concatenate(cases.kinds), minlength=len(cases.kind_names))
-    for kind in np.argsort(-counts, kind="stable")[1:].tolist():
-        if counts[kind] >= LEAST_SHARE * counts.sum():
+    heard = np.array(cases.kind_weights) > 0
+    reference = int(np.argmax(counts * heard))
+    for kind in np.argsort(-counts, kind="stable").tolist():
+        if kind != reference and counts[kind] >= LEAST_SHARE * counts.sum():
             configured = cases.kind_weights[kind]
             yield kind, [configured * factor for factor in FACTORS] if configured > 0 else [1.0]
 

@@ -33,26 +33,24 @@ class Parts:
         rows: NDArray[np.int32],
         weights: NDArray[np.float32],
         known: NDArray[np.bool_],
-        says: NDArray[np.float32] | None,
+        by_item: bool,
     ) -> Parts:
-        """Of the segments ``blocks`` of a history: ``rows`` [n] with event ``weights`` [n].
+        """Of the segments ``blocks`` of a history: ``rows`` [n] with event ``weights`` [n], a vector each.
 
         An item that a space knows nothing of (``known`` [N]) has no unit, and a segment of such items is none, but
-        those before it are older for it. ``says`` [N]: what the tokens of each item weigh, by which the items of a
-        segment that is scored as a whole share in it; None: items are scored one by one.
+        those before it are older for it. ``by_item``: items are scored one by one; else a segment is scored as a whole,
+        in which its items count alike.
         """
         means, ages, lengths = _segments(blocks, weights)
         of = np.repeat(np.arange(len(blocks)), lengths)
         own = rows[blocks[0][0] :].astype(np.int64)
         kept = known[own]
         own, of = own[kept], of[kept]
-        if says is None:
+        if by_item:
             return cls(own, np.ones(len(own), dtype=np.float32), np.arange(len(own)), means[of], ages[of])
-        segments, starts, place = np.unique(of, return_index=True, return_inverse=True)
-        totals = np.bincount(place, weights=says[own], minlength=len(segments))[place]
-        alike = 1.0 / np.bincount(place, minlength=len(segments))[place]  # of tokens that all weigh nothing
-        shares = np.where(totals > 0, says[own] / np.where(totals > 0, totals, 1), alike)
-        return cls(own, shares.astype(np.float32), starts, means[segments], ages[segments])
+        segments, starts, counts = np.unique(of, return_index=True, return_counts=True)
+        shares = np.repeat(1.0 / counts, counts).astype(np.float32)
+        return cls(own, shares, starts, means[segments], ages[segments])
 
     @classmethod
     def of_moment(

@@ -31,7 +31,7 @@ class Way:
     method: str
     temperature: float
     recency: float
-    max_events: int  # so many newest items are segments
+    max_events: int  # of the newest segments, which hold at most so many together
 
 
 class SpaceScores:
@@ -42,7 +42,7 @@ class SpaceScores:
         self._cases = cases
         self._asked = asked
         self._parts_of: dict[int, list[Parts]] = {}
-        self._is_linear = space.items.offsets[-1] == len(space.items)
+        self._is_linear = asked.are_rows and bool(space.items.offsets[-1] == len(space.items))
         if self._is_linear:
             queries = space.items if space.queries is None else space.queries
             self._queries, self._items = queries.decode().vectors, space.items.decode().vectors
@@ -69,8 +69,8 @@ class SpaceScores:
 
     @property
     def is_linear(self) -> bool:
-        """Whether every item has one vector, so that more segments cost little."""
-        return bool(self._is_linear)
+        """Whether items and segments have one vector each, so that more segments cost little."""
+        return self._is_linear
 
     def scores(self, way: Way) -> Scores:
         """Scores in standard deviations of the space's segment scores, as a channel of weight 1 adds them: [C, n]."""

@@ -77,6 +77,7 @@ class Search:
         self._begin(rivals)
         while rivals and self._add(rivals):
             pass
+        rivals.clear()  # their scores are what takes memory
         for chosen in self.chosen:
             if chosen.candidate.name != POPULARITY:  # whose number is the same whatever the history
                 self._retune(chosen)
@@ -228,7 +229,7 @@ class Search:
         """What events weigh by their kind, for all spaces together."""
         for kind, weights in other_kind_weights(self.cases):
             rivals = [with_kind_weight(self.cases, kind, weight) for weight in weights]
-            before, *options = (gains(self._total_for(cases), self.cases) for cases in (self.cases, *rivals))
+            before, *options = (gains(total, self.cases) for total in (self._total(), *map(self._total_for, rivals)))
             names = [f"weight {weight:.3g}" for weight in weights]
             name = self.cases.kind_names[kind]
             index = self._decide(f"events of the kind {name!r}", before, options, names)
@@ -289,7 +290,7 @@ def _long(candidate: Candidate, recency: float) -> Way:
 
 
 def _other_histories(chosen: Chosen) -> list[Way]:
-    """Other recencies of as many segments as configured, and, where they cost little, of more."""
+    """Other recencies of as many events as configured, and, where they cost little, of more."""
     way, begun = chosen.way, chosen.candidate.way
     recencies = RECENCIES if begun.max_events < LONG_HISTORY else (*LONG_RECENCIES, *RECENCIES[1:])
     ways = [replace(begun, method=way.method, temperature=way.temperature, recency=recency) for recency in recencies]
@@ -299,7 +300,7 @@ def _other_histories(chosen: Chosen) -> list[Way]:
 
 
 def _other_methods(chosen: Chosen) -> list[Way]:
-    """Other methods and temperatures; of more segments than configured, whose soft maxima would cost, none."""
+    """Other methods and temperatures; of more events than configured, whose soft maxima would cost, none."""
     way = chosen.way
     if way.max_events > chosen.candidate.way.max_events:
         return []

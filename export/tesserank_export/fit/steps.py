@@ -28,7 +28,7 @@ from tesserank_export.heldout import PLAIN
 from tesserank_export.index_steps import learned_settings, stored_kind
 from tesserank_export.options import ExportOptions
 from tesserank_export.spaces import make_learned_space
-from tesserank_export.steps import Steps, digest_of
+from tesserank_export.steps import Steps, digest_of, digest_of_code
 from tesserank_export.text_space import Texts
 
 # With fewer users to predict for, luck decides: the configuration stays as it is.
@@ -80,7 +80,7 @@ class FitStep:
             write_json(scratch / _RECORD, record)
 
         options = self._options
-        items = [self._texts.identity, digest_of(list(self._item_ids))]
+        items = [self._texts.identity, digest_of(list(self._item_ids)), digest_of_code(("segments",))]
         inputs = [options.log_identity(), options.seed, options.collaborative_dim, *items, self._text]
         step = self._steps.run("fit", "fit: spaces, weights, aggregation", inputs, build)
         text = (step / _SEGMENTS).read_text(encoding="utf-8")
