@@ -82,6 +82,11 @@ class Space:
         return self.items.dim
 
     @property
+    def segment_vectors(self) -> ItemVectors:
+        """The vectors of segments: ``queries``, or ``items`` where it has none."""
+        return self.items if self.queries is None else self.queries
+
+    @property
     def segment_weights(self) -> NDArray[np.float32]:
         """What each vector of a segment weighs: as many as those of ``queries``, or of ``items`` where it has none."""
         if self.moments is None:

@@ -26,7 +26,7 @@ class Lookup:
     """A space's vectors of items, or of moments, that are segments. ``knows`` [N]: whether it knows anything of one."""
 
     def __init__(self, space: Space) -> None:
-        self._items = space.items if space.queries is None else space.queries
+        self._items = space.segment_vectors
         self._weights = space.segment_weights.astype(np.float32)  # numpy converts float16 slowly
         self._lengths = self._items.lengths
         # What a space knows nothing of has one vector, of zeros.

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.index import Space
-from tesserank.maxsim.vectors import ItemVectors
 from tesserank.serving.segments import normalise_weights
 from tesserank_export.fit.cases import Cases
 from tesserank_export.fit.parts import Parts
@@ -56,7 +55,7 @@ class AskedItems:
 
     def tokens(self, units: NDArray[np.int64]) -> Tokens:
         """See ``Asked``."""
-        return as_units(_queries(self._space), self._space.segment_weights, units)
+        return as_units(self._space.segment_vectors, self._space.segment_weights, units)
 
 
 class AskedMoments:
@@ -79,7 +78,7 @@ class AskedMoments:
 
     def tokens(self, units: NDArray[np.int64]) -> Tokens:
         """See ``Asked``."""
-        return as_units(_queries(self._space), self._space.segment_weights, units)
+        return as_units(self._space.segment_vectors, self._space.segment_weights, units)
 
 
 class AskedTexts:
@@ -136,13 +135,8 @@ def _segments(cases: Cases, max_events: int) -> list[list[tuple[int, ...]]]:
     ]
 
 
-def _queries(space: Space) -> ItemVectors:
-    """What the space has for segments."""
-    return space.items if space.queries is None else space.queries
-
-
 def _known(space: Space) -> NDArray[np.bool_]:
     """Whether the space has something to ask with, of each of its rows."""
-    known = np.zeros(len(_queries(space)), dtype=np.bool_)
-    known[known_rows(_queries(space))] = True
+    known = np.zeros(len(space.segment_vectors), dtype=np.bool_)
+    known[known_rows(space.segment_vectors)] = True
     return known

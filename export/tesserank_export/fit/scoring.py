@@ -44,8 +44,7 @@ class SpaceScores:
         self._parts_of: dict[int, list[Parts]] = {}
         self._is_linear = asked.are_rows and bool(space.items.offsets[-1] == len(space.items))
         if self._is_linear:
-            queries = space.items if space.queries is None else space.queries
-            self._queries, self._items = queries.decode().vectors, space.items.decode().vectors
+            self._queries, self._items = space.segment_vectors.decode().vectors, space.items.decode().vectors
         else:
             self._units = _all_units(space, asked, threads)
 
