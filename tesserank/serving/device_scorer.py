@@ -64,6 +64,9 @@ class DeviceScorer:
     The whole catalogue is searched exhaustively, whatever the segments file says of searching it pruned.
     """
 
+    # Launching takes most of the time of a request, and is the same for many.
+    together = 64
+
     def __init__(self, index: ItemIndex, config: SegmentsConfig, device: str) -> None:
         """Raises ConfigError for a device that is not there."""
         self._index = index

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,9 @@ class Dispatcher:
     """Answers requests with a ranker, so that what is quick is not kept waiting by what is not.
 
     A request that misses nothing is answered at once, or, if others came before it, in its turn. One that needs the
-    encoder waits for it aside, and what has piled up there meanwhile is encoded together. What waits too long is
-    refused: its client has given up, and answering it would make the next ones wait.
+    encoder waits for it aside, and what has piled up there meanwhile is encoded together. What has piled up to be
+    ranked is ranked together, where the ranker gains by it. What waits too long is refused: its client has given up,
+    and answering it would make the next ones wait.
     """
 
     def __init__(self, ranker: SegmentRanker) -> None:
@@ -68,7 +69,7 @@ class Dispatcher:
             elif len(batch) > 1 or not self._ranking.idle:
                 self._queue(job, self._ranking)
             else:
-                self._finish(job)
+                self._finish([job])
 
     def close(self) -> None:
         """Return when everything is answered; what comes afterwards is refused."""
@@ -80,9 +81,8 @@ class Dispatcher:
             job.reply(OverloadedError(f"Exceeds maximum queue size: {MOST_WAITING:,} requests wait already"))
 
     def _rank(self, jobs: list[_Job]) -> None:
-        for job in jobs:
-            if self._in_time(job):
-                self._finish(job)
+        for some in self._together(jobs):
+            self._finish([job for job in some if self._in_time(job)])
 
     def _encode(self, jobs: list[_Job]) -> None:
         jobs = [job for job in jobs if self._in_time(job)]
@@ -92,8 +92,13 @@ class Dispatcher:
             for job in jobs:
                 job.reply(error)
             return
-        for job in jobs:
-            self._finish(job)
+        for some in self._together(jobs):
+            self._finish(some)
+
+    def _together(self, jobs: list[_Job]) -> Iterator[list[_Job]]:
+        """Jobs that are ranked at once, as many as the ranker likes."""
+        size = self._ranker.together
+        return (jobs[start : start + size] for start in range(0, len(jobs), size))
 
     def _in_time(self, job: _Job) -> bool:
         waited = time.monotonic() - job.arrived
@@ -102,8 +107,10 @@ class Dispatcher:
         job.reply(OverloadedError(f"Request timeout expired: it waited {waited:.1f} s, at most {job.longest_wait:g} s"))
         return False
 
-    def _finish(self, job: _Job) -> None:
-        try:
-            job.reply(self._ranker.finish(job.request))
-        except Exception as error:  # as in submit
-            job.reply(error)
+    def _finish(self, jobs: list[_Job]) -> None:
+        answers = self._ranker.finish_all([job.request for job in jobs])
+        for job, answer in zip(jobs, answers, strict=True):
+            try:
+                job.reply(answer)
+            except Exception as error:  # as in submit; an answer that cannot be sent is an error
+                job.reply(error)

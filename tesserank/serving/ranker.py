@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from tesserank.index import ItemIndex
 from tesserank.search import open_proposer
 from tesserank.segments.config import SegmentsConfig
 from tesserank.serving import stages
-from tesserank.serving.embedder import PlannedUsers, SegmentEmbedder
+from tesserank.serving.embedder import EmbeddedUsers, PlannedUsers, SegmentEmbedder
 from tesserank.serving.pack import RankingPacker, segment_arrays
 from tesserank.serving.request import RankingOptions
-from tesserank.serving.scorer import Scorer, SegmentScorer
+from tesserank.serving.scorer import Ranking, Scorer, SegmentScorer
 from tesserank.serving.stages import StageClock
 from tesserank.serving.unpack import ranking_options, user_contexts
 
@@ -47,7 +48,8 @@ class SegmentRanker:
     """Answers requests of the model ``segment_ranker``.
 
     ``answer`` does it at once; ``plan``, ``encode`` and ``finish`` are its three steps, so that requests that need the
-    encoder can wait for it together while others are answered. All may be called from several threads.
+    encoder can wait for it together while others are answered, and ``finish_all`` is the last one for many. All may be
+    called from several threads.
     """
 
     def __init__(self, embedder: SegmentEmbedder, scorer: Scorer, clock: StageClock | None = None) -> None:
@@ -96,11 +98,45 @@ class SegmentRanker:
             self._clock.add(stages.WAIT, now - request.planned_at)
         self._embedder.encode([request.users for request in requests])
 
+    @property
+    def together(self) -> int:
+        """How many requests ``finish_all`` is best given at once."""
+        return self._scorer.together
+
     def finish(self, request: PlannedRequest) -> Arrays:
         """The answer of a request that misses nothing any more. Raises a RequestError if an option cannot be used."""
-        with self._clock.measure(stages.GATHER):
-            embedded = self._embedder.finish(request.users)
-        rankings = self._scorer.rank(embedded.segments, request.options)
+        [(embedded, rankings)] = self._rank([request])
+        return self._packed(embedded, rankings)
+
+    def finish_all(self, requests: Sequence[PlannedRequest]) -> Iterator[Arrays | Exception]:
+        """The answer of each request that misses nothing any more, or its error, in turn: they are ranked at once."""
+        try:
+            ranked = self._rank(requests)
+        except Exception as error:  # of one of them, whatever it is: no other's client must hear of it
+            if len(requests) == 1:
+                yield error
+            else:
+                for request in requests:
+                    yield from self.finish_all([request])
+            return
+        for embedded, rankings in ranked:
+            try:
+                answer: Arrays | Exception = self._packed(embedded, rankings)
+            except Exception as error:
+                answer = error
+            yield answer
+
+    def _rank(self, requests: Sequence[PlannedRequest]) -> list[tuple[EmbeddedUsers, list[Ranking]]]:
+        """Each request's users and their rankings, by one call of the scorer."""
+        gathered: list[EmbeddedUsers] = []
+        for request in requests:
+            with self._clock.measure(stages.GATHER):
+                gathered.append(self._embedder.finish(request.users))
+        users = [user for embedded in gathered for user in embedded.segments]
+        rankings = iter(self._scorer.rank(users, [option for request in requests for option in request.options]))
+        return [(embedded, list(islice(rankings, len(embedded.segments)))) for embedded in gathered]
+
+    def _packed(self, embedded: EmbeddedUsers, rankings: Sequence[Ranking]) -> Arrays:
         for ranking in rankings:
             for stage, seconds in ranking.seconds.items():
                 self._clock.add(stage, seconds)

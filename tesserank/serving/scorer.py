@@ -40,7 +40,14 @@ class Ranking:
 
 
 class Scorer(Protocol):
-    """What ranks: on the CPU ``SegmentScorer``, on a GPU ``device_scorer.DeviceScorer``."""
+    """What ranks: on the CPU ``SegmentScorer``, on a GPU ``device_scorer.DeviceScorer``.
+
+    ``together``: how many requests are best ranked by one call, where that many wait. 1 where a call takes as long as
+    its users do one after the other, so that the first need not wait for the last.
+    """
+
+    @property
+    def together(self) -> int: ...
 
     def rank(self, users: Sequence[UserSegments], options: Sequence[RankingOptions]) -> list[Ranking]:
         """Rank for each of B users. Raises a RequestError naming the user's row if an option cannot be used."""
@@ -52,6 +59,8 @@ class SegmentScorer:
     ``proposer``, if any, is asked when a request has no candidates of its own. ``screen``, if any, leaves out what
     cannot be among the best.
     """
+
+    together = 1
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,15 @@ import pytest
 from numpy.typing import NDArray
 
 from tesserank.errors import EmptyRequestError, OverloadedError, TopKTooLargeError
+from tesserank.index import ItemIndex
+from tesserank.segments.config import SegmentsConfig
 from tesserank.serving import dispatch
 from tesserank.serving.dispatch import Dispatcher, Incoming
+from tesserank.serving.pack import RankingPacker
 from tesserank.serving.ranker import SegmentRanker
-from tesserank.serving.scorer import SegmentScorer
+from tesserank.serving.request import RankingOptions
+from tesserank.serving.scorer import Ranking, SegmentScorer
+from tesserank.serving.segments import UserSegments
 from tests.core.test_workers import PATIENCE_S, until
 from tests.core.world import CountingEncoder, make_config, make_embedder, make_index
 
@@ -38,13 +43,28 @@ class SlowEncoder(CountingEncoder):
         return super().__call__(ids, mask)
 
 
+class TogetherScorer(SegmentScorer):
+    """A scorer that likes up to three requests at once, as a GPU's does, and remembers how many users it was given."""
+
+    together = 3
+
+    def __init__(self, index: ItemIndex, config: SegmentsConfig) -> None:
+        super().__init__(index, config)
+        self.users: list[int] = []
+
+    def rank(self, users: Sequence[UserSegments], options: Sequence[RankingOptions]) -> list[Ranking]:
+        self.users.append(len(users))
+        return super().rank(users, options)
+
+
 class Desk:
     """A dispatcher, and the answers that it gave, in the order they were given."""
 
-    def __init__(self) -> None:
+    def __init__(self, scorer: Callable[[ItemIndex, SegmentsConfig], SegmentScorer] = SegmentScorer) -> None:
         self.encoder = SlowEncoder()
         config, index = make_config(), make_index()
-        self.ranker = SegmentRanker(make_embedder(config, self.encoder, index), SegmentScorer(index, config))
+        self.scorer = scorer(index, config)
+        self.ranker = SegmentRanker(make_embedder(config, self.encoder, index), self.scorer)
         self.dispatcher = Dispatcher(self.ranker)
         self.answers: dict[str, Arrays | Exception] = {}
 
@@ -122,10 +142,60 @@ def test_answers_are_those_of_one_by_one(desk: Desk) -> None:
     desk.submit(**requests)
     until(lambda: len(desk.answers) == len(requests))
     for name, arrays in requests.items():
-        expected, found = desk.ranker.answer(arrays), desk.answers[name]
-        assert isinstance(found, dict)
-        for output in set(expected) - {"CACHE_HITS", "CACHE_MISSES"}:
-            np.testing.assert_array_equal(found[output], expected[output], err_msg=f"{name} {output}")
+        assert_same_answer(desk.answers[name], desk.ranker.answer(arrays))
+
+
+def assert_same_answer(found: Arrays | Exception, expected: Arrays) -> None:
+    assert isinstance(found, dict)
+    for output in set(expected) - {"CACHE_HITS", "CACHE_MISSES"}:
+        np.testing.assert_array_equal(found[output], expected[output], err_msg=output)
+
+
+def test_what_piles_up_before_the_scorer_is_ranked_together_as_far_as_it_likes() -> None:
+    desk = Desk(TogetherScorer)
+    assert isinstance(desk.scorer, TogetherScorer)
+    texts = {f"text {number}": text(f"5 {6 + number}") for number in range(4)}
+    desk.occupy_encoders()
+    desk.submit(**texts)
+    desk.encoder.open.set()
+    until(lambda: len(desk.answers) == len(texts) + dispatch.ENCODING_THREADS)
+    assert sorted(desk.scorer.users) == [*[1] * dispatch.ENCODING_THREADS, 1, 3], "four that were encoded at once"
+    for name, arrays in texts.items():
+        assert_same_answer(desk.answers[name], desk.ranker.answer(arrays))
+    desk.dispatcher.close()
+
+
+def test_one_that_is_wrong_fails_alone_though_it_was_ranked_with_others() -> None:
+    desk = Desk(TogetherScorer)
+    wrong = np.array([[13]], dtype=np.int32)
+    requests = {"first": history("i1") | text("5 6"), "wrong": history("i2") | {"TOP_K": wrong}, "last": history("i3")}
+    desk.encoder.open.set()
+    planned = [desk.ranker.plan(arrays) for arrays in requests.values()]
+    desk.ranker.encode(planned[:1])
+    answers = dict(zip(requests, desk.ranker.finish_all(planned), strict=True))
+    assert isinstance(answers["wrong"], TopKTooLargeError)
+    assert str(answers["wrong"]).startswith("user 0: "), "its own first user, whatever place it had among the others"
+    for name in ("first", "last"):
+        assert_same_answer(answers[name], desk.ranker.answer(requests[name]))
+
+
+def test_an_answer_that_cannot_be_packed_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(TogetherScorer)
+    packs = RankingPacker.__call__
+    broken = RuntimeError("no memory left")
+
+    def pack(self: RankingPacker, rankings: Sequence[Ranking], segments: int) -> Arrays:
+        if len(rankings) == 2:
+            raise broken
+        return packs(self, rankings, segments)
+
+    monkeypatch.setattr(RankingPacker, "__call__", pack)
+    two = {"HISTORY_ITEM_IDS": np.concatenate([strings("i1"), strings("i2")])}
+    planned = [desk.ranker.plan(arrays) for arrays in (history("i1"), two, history("i3"))]
+    first, second, third = desk.ranker.finish_all(planned)
+    assert isinstance(first, dict)
+    assert second is broken
+    assert isinstance(third, dict)
 
 
 def test_a_request_whose_option_is_wrong_fails_alone_though_it_was_encoded_with_others(desk: Desk) -> None:

@@ -123,6 +123,20 @@ def test_users_of_a_request_share_what_is_encoded(artifact: Path) -> None:
     )
 
 
+def test_requests_that_are_ranked_at_once_get_the_answers_that_each_gets_alone(artifact: Path) -> None:
+    """Of the whole catalogue and of candidates, by texts and by sessions: launched together."""
+    ranker = on_device(artifact, 1 << 20, 0).ranker
+    asked = [arrays(request) for request in (*REQUESTS, *REQUESTS)]
+    planned = [ranker.plan(own) for own in asked]
+    ranker.encode(planned)
+    for own, found in zip(asked, ranker.finish_all(planned), strict=True):
+        alone = ranker.answer(own)
+        assert isinstance(found, dict)
+        np.testing.assert_array_equal(found[protocol.SEGMENT_LABELS.name], alone[protocol.SEGMENT_LABELS.name])
+        np.testing.assert_allclose(found[protocol.SCORES.name], alone[protocol.SCORES.name], rtol=1e-5)
+        np.testing.assert_array_equal(found[protocol.ITEM_IDS.name], alone[protocol.ITEM_IDS.name])
+
+
 def test_cached_vectors_own_their_memory(artifact: Path) -> None:
     """A view would keep a whole call's output alive, whatever the cache counts."""
     opened = on_device(artifact, 1 << 20, 0)
