@@ -23,6 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics-port", type=int, default=METRICS_PORT, help="0 is any free port (default: %(default)s)"
     )
+    parser.add_argument(
+        "--rankers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes of segment_ranker, each with an index and a cache of its own: one keeps about one core busy "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--model-config-name", metavar="NAME", help="load the variant configs/NAME.pbtxt of the models")
     parser.add_argument("--tritonserver", type=Path, metavar="PATH", help="the server to run (default: searched for)")
     parser.add_argument("--log-file", type=Path, metavar="FILE", help="the server's output (default: a temporary file)")
@@ -62,6 +70,7 @@ def _configure(args: argparse.Namespace) -> TritonServer:
         grpc_port=args.grpc_port,
         metrics_port=args.metrics_port,
         log_file=args.log_file,
+        rankers=args.rankers,
         model_config_name=args.model_config_name,
         tritonserver=args.tritonserver,
         ready_timeout_s=args.ready_timeout,

@@ -70,6 +70,12 @@ class Connection:
         models: list[dict[str, str]] = index if isinstance(index, list) else index.get("models", [])
         return {m["name"]: " ".join(filter(None, (m.get("state", "not loaded"), m.get("reason", "")))) for m in models}
 
+    def instances(self, model: str) -> int:
+        """How many instances of a model there are; of a Python model, processes."""
+        found = self._call("get_model_config", model, **self._as_json())
+        groups = found.get("config", found).get("instance_group", [])
+        return sum(group.get("count", 1) * max(1, len(group.get("gpus", []))) for group in groups) or 1
+
     def infer(self, model: str, inputs: Mapping[str, npt.NDArray[Any]]) -> Tensors:
         """One inference; returns all outputs by name."""
         tensors = []

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tesserank.errors import ServerError
+from tesserank.protocol import SEGMENT_RANKER
 from tesserank.server import logs
 from tesserank.server.backends import assemble_backends, server_environment
 from tesserank.server.command import ServerCommand
@@ -19,9 +20,10 @@ from tesserank.server.doctor import canary
 from tesserank.server.environment import SHARED_MEMORY, check_environment, find_installation
 from tesserank.server.ports import GRPC_PORT, HTTP_PORT, METRICS_PORT, claim_ports, refuse_remote
 from tesserank.server.process import GuardedProcess
-from tesserank.server.repository import check_repository
+from tesserank.server.repository import check_repository, with_instances
 
 POLL_S = 0.05
+_BACKENDS, _LINKED_REPOSITORY = "backends", "model_repository"  # in the directory of a run
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class TritonServer:
             loopback address takes ``allow_remote=True``
         http_port, grpc_port, metrics_port: 0 is any free port
         log_file: all that the server and its models print; None is a temporary file, kept when the start fails
+        rankers: processes of segment_ranker, each with an index and a segment cache of its own: one runs Python on one
+            core
         model_config_name: the variant (``configs/NAME.pbtxt``) that models are loaded with, where they have it
         tritonserver: the executable; None searches for one (``find_installation``)
         ready_timeout_s: seconds until all models are loaded and warmed up
@@ -64,6 +68,7 @@ class TritonServer:
         grpc_port: int = GRPC_PORT,
         metrics_port: int = METRICS_PORT,
         log_file: Path | None = None,
+        rankers: int = 1,
         model_config_name: str | None = None,
         tritonserver: Path | None = None,
         ready_timeout_s: float = 120.0,
@@ -75,6 +80,8 @@ class TritonServer:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         check_repository(model_repository, model_config_name)
+        if rankers < 1:
+            raise ServerError(f"rankers must be at least 1, not {rankers}")
         self._installation = find_installation(tritonserver)
         check_environment(self._installation)
         if self._installation.embedded and not allow_remote:
@@ -84,6 +91,7 @@ class TritonServer:
         self._host = host
         self._requested = (("--http-port", http_port), ("--grpc-port", grpc_port), ("--metrics-port", metrics_port))
         self._requested_log_file = log_file
+        self._rankers = rankers
         self._model_config_name = model_config_name
         self._ready_timeout_s = ready_timeout_s
         self._exit_timeout_s = exit_timeout_s
@@ -111,6 +119,11 @@ class TritonServer:
         host = f"[{self._host}]" if ":" in self._host else self._host
         http_port, grpc_port, metrics_port = self._ports
         return Urls(f"{host}:{grpc_port}", f"http://{host}:{http_port}", f"http://{host}:{metrics_port}/metrics")
+
+    @property
+    def rankers(self) -> int:
+        """Processes of segment_ranker."""
+        return self._rankers
 
     @property
     def pid(self) -> int:
@@ -181,19 +194,26 @@ class TritonServer:
         log_file = self._log_path(self._run_directory)
         log_file.parent.mkdir(parents=True, exist_ok=True)
         log_file.write_bytes(b"")  # what an earlier server wrote is not this one's reason
-        backends = assemble_backends(self._installation, self._run_directory / "backends")
+        backends = assemble_backends(self._installation, self._run_directory / _BACKENDS)
         self._process = GuardedProcess(
-            self._command(backends, self._run_directory.name),
+            self._command(self._repository(self._run_directory), backends, self._run_directory.name),
             environment={**server_environment(self._installation, backends), **self._environment},
             log_file=log_file,
         )
         self._process.start()
 
-    def _command(self, backends: Path, region_prefix: str) -> list[str]:
+    def _repository(self, run_directory: Path) -> Path:
+        if self._rankers == 1:
+            return self._model_repository
+        return with_instances(
+            self._model_repository, SEGMENT_RANKER.model, self._rankers, run_directory / _LINKED_REPOSITORY
+        )
+
+    def _command(self, repository: Path, backends: Path, region_prefix: str) -> list[str]:
         http_port, grpc_port, metrics_port = self._ports
         return ServerCommand(
             installation=self._installation,
-            model_repository=self._model_repository,
+            model_repository=repository,
             backends=backends,
             host=self._host,
             http_port=http_port,
@@ -238,7 +258,8 @@ class TritonServer:
 def _remove(run_directory: Path, *, keep_log: bool) -> None:
     for region in SHARED_MEMORY.glob(f"{run_directory.name}*"):  # left there by a server that was killed
         region.unlink(missing_ok=True)
-    shutil.rmtree(run_directory / "backends", ignore_errors=True)
+    for name in (_BACKENDS, _LINKED_REPOSITORY):
+        shutil.rmtree(run_directory / name, ignore_errors=True)
     if not keep_log or not any(run_directory.iterdir()):
         shutil.rmtree(run_directory, ignore_errors=True)
 

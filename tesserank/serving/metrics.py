@@ -19,7 +19,10 @@ _CACHE_GAUGES = {"entries": "Segments in the segment cache", "bytes": "Bytes in 
 
 
 class _Family:
-    """A metric's series, which are told from each other by labels; each is sent only when it has changed."""
+    """A metric's series, which are told from each other by labels; each is sent only when it has changed.
+
+    By how much it has changed, of gauges too: where a model has several processes, a series is their sum.
+    """
 
     def __init__(self, pb_utils: Any, name: str, text: str, counter: bool) -> None:
         kind = pb_utils.MetricFamily.COUNTER if counter else pb_utils.MetricFamily.GAUGE
@@ -35,10 +38,9 @@ class _Family:
         if key not in self._series:
             self._series[key] = self._family.Metric(labels=labels)
             self._last[key] = 0.0
-        if self._counter and value > self._last[key]:
-            self._series[key].increment(value - self._last[key])
-        elif not self._counter and value != self._last[key]:
-            self._series[key].set(value)
+        change = value - self._last[key]
+        if change > 0 or (change and not self._counter):
+            self._series[key].increment(change)
         self._last[key] = value
 
 

@@ -16,14 +16,11 @@ class Metric:
     def __init__(self, name: str, labels: dict[str, str], page: dict[Any, float]) -> None:
         self._key = (name, *sorted(labels.items()))
         self._page = page
-        page[self._key] = 0.0
+        page.setdefault(self._key, 0.0)  # one that another process has made is that one
 
     def increment(self, value: float) -> None:
-        assert value > 0, "Triton refuses to decrease a counter"
+        assert value > 0 or not self._key[0].endswith("_total"), "Triton refuses to decrease a counter"
         self._page[self._key] += value
-
-    def set(self, value: float) -> None:
-        self._page[self._key] = value
 
 
 class PbUtils:
@@ -59,6 +56,20 @@ def test_cache_counters_grow_by_what_was_counted_and_gauges_follow() -> None:
                 assert triton.value(f"tesserank_cache_{name}_total") == getattr(reading, name)
             assert triton.value("tesserank_cache_entries") == reading.entries
             assert triton.value("tesserank_cache_bytes") == reading.bytes
+
+
+def test_series_of_several_processes_of_a_model_are_their_sum() -> None:
+    triton = PbUtils()
+    first, second = CacheCounters(5, 2, 0, 2, 900), CacheCounters(1, 3, 1, 4, 700)
+    metrics = [CacheMetrics(triton, "m", lambda: first), CacheMetrics(triton, "m", lambda: second)]
+    for later in (first, CacheCounters(6, 2, 2, 0, 0)):
+        first = later
+        for own in metrics:
+            own.update()
+        for name in ("hits", "misses", "evictions"):
+            assert triton.value(f"tesserank_cache_{name}_total") == getattr(first, name) + getattr(second, name)
+        assert triton.value("tesserank_cache_entries") == first.entries + second.entries
+        assert triton.value("tesserank_cache_bytes") == first.bytes + second.bytes
 
 
 def test_stages_are_series_of_their_own() -> None:

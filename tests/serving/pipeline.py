@@ -118,9 +118,10 @@ def export(sample: SamplePaths, segments: Path, store: Path, precision: str, eng
         return Export(options, Console()).run()
 
 
-def serve(repository: Path) -> TritonServer:
+def serve(repository: Path, rankers: int = 1) -> TritonServer:
     """A server on free ports, to be started."""
-    return TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, log_file=repository.parent / "triton.log")
+    log = repository.parent / "triton.log"
+    return TritonServer(repository, http_port=0, grpc_port=0, metrics_port=0, log_file=log, rankers=rankers)
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,11 @@ class Bench:
         return min(self.material.user(0).candidates)
 
     def warm_up(self, server: TritonServer) -> None:
-        """Every user's segments into a server's cache, and whatever a first request makes it load."""
+        """Every user's segments into a server's caches, and whatever a first request makes it load."""
         with Client(server.urls.grpc, timeout=TIMEOUT_S) as client:
             for user in self.material.users:
-                client.recommend_many([self.requests.make(HOT, user, self.fewest)])
+                for _ in range(server.rankers):  # Triton goes from one to the next
+                    client.recommend_many([self.requests.make(HOT, user, self.fewest)])
 
 
 def named(size: int | None) -> int | str:

@@ -23,7 +23,8 @@ Samples = Mapping[int, int]  # by candidates
 class DevicePlan:
     """``loads`` says what many callers ask; ``samples`` what one does, by path and candidates.
 
-    ``heavy``: samples of CROSS for backbones of whose pairs ten thousand take minutes.
+    ``heavy``: samples of CROSS for backbones of whose pairs ten thousand take minutes. ``rankers``: processes of
+    segment_ranker that SMALL backbones are also served by; None: for every other core.
     """
 
     context: Context
@@ -31,6 +32,7 @@ class DevicePlan:
     heavy: Samples
     pair_rows: int  # pairs of one forward pass of the cross-encoder
     loads: cpu.Plan
+    rankers: int | None = None
 
     @property
     def sizes(self) -> list[int]:
@@ -39,6 +41,7 @@ class DevicePlan:
 
 
 HEAVY = ("7b",)
+SMALL = ("minilm", "tiny")  # each process of segment_ranker has a backbone of its own
 CONTEXT = Context(segments=8, tokens=64)
 FULL = DevicePlan(
     context=CONTEXT,
@@ -78,4 +81,5 @@ QUICK = DevicePlan(
         contest_callers=4,
         contest_paths=FULL.loads.contest_paths,
     ),
+    rankers=2,
 )

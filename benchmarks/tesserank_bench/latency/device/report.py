@@ -41,13 +41,15 @@ def _cell(backbone: Result, path: str, size: int) -> str:
 
 
 def _loads(result: Result) -> Table:
-    table = Table("backbone", Column("hot requests/s", justify="right"), "90% cached / cache off", "one interpreter/s")
+    right = [Column(name, justify="right") for name in ("hot requests/s", "one interpreter/s", "of several processes")]
+    table = Table("backbone", *right, "90% cached / cache off")
     table.title = "many callers"
     for name, backbone in result["backbones"].items():
         found = (
             hot_per_second(backbone),
-            cache_gain(backbone),
             backbone.get("wall", {}).get("one_interpreter_per_second"),
+            hot_per_second(backbone.get("several", {})),
+            cache_gain(backbone),
         )
         table.add_row(name, *("" if value is None else f"{value:,.1f}" for value in found))
     return table

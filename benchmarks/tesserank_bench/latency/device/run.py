@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,17 @@ from tesserank.artifact.layout import Layout
 from tesserank.artifact.manifest import load_manifest
 from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.paths import CHECKOUT
-from tesserank.protocol import CROSS_ENCODER
+from tesserank.protocol import CROSS_ENCODER, SEGMENT_RANKER
 from tesserank.server import TritonServer
 from tesserank_bench.latency import breakdown, single, throughput
 from tesserank_bench.latency.bench import Bench, Result
 from tesserank_bench.latency.device import wall
 from tesserank_bench.latency.device.catalogue import enlarged
-from tesserank_bench.latency.device.plan import CROSS, HEAVY, PATHS, DevicePlan, Samples
+from tesserank_bench.latency.device.plan import CROSS, HEAVY, PATHS, SMALL, DevicePlan, Samples
 from tesserank_bench.latency.device.repository import IDLE_PAIRS, Placement, assemble_for, with_backbone
 from tesserank_bench.latency.load import PROCESSES, LoadGenerator
 from tesserank_bench.latency.material import Material, read_texts
-from tesserank_bench.latency.paths import TOP_K, Asker, Prepared, Served
+from tesserank_bench.latency.paths import HOT, TOP_K, Asker, Prepared, Served
 from tesserank_bench.latency.rounds import Case
 from tesserank_bench.latency.served import Settings, export, find_dataset, make_server, serving
 
@@ -74,7 +74,9 @@ class Run:
         self._bench = Bench(plan.loads, settings.seed, material, plan.sizes, say)
 
     def measure(self, backbone: str, into: Result) -> None:
-        """Fill ``into`` for a backbone: ``artifact``, ``single``, ``stages``, ``throughput``, ``cache``, ``wall``."""
+        """Fill ``into`` for a backbone: ``artifact``, ``single``, ``stages``, ``throughput``, ``cache``, ``wall`` and,
+        if it is small, ``several``.
+        """
         self._say(f"{backbone}: making and starting it")
         placement, settings = self._choice.placement, self._choice.settings
         artifact = with_backbone(self._exported, backbone, placement, self._work, settings.seed)
@@ -84,6 +86,8 @@ class Run:
         with serving([server]):
             self._one_caller(backbone, server, into)
             self._many_callers(artifact, backbone, server, into)
+        if backbone in SMALL:
+            self._several_rankers(artifact, backbone, into)
 
     def _server(
         self, artifact: Path, backbone: str, pairs: dict[str, dict[str, str]], kind: str = "", **settings: Any
@@ -115,6 +119,18 @@ class Run:
             uncached = self._server(artifact, backbone, IDLE_PAIRS, "no-cache", environment=NO_CACHE)
             with serving([uncached]):
                 throughput.contest(self._bench, server, uncached, generator, into)
+
+    def _several_rankers(self, artifact: Path, backbone: str, into: Result) -> None:
+        """Fill ``into["several"]``: hot requests of many callers, and their wall, with several processes."""
+        rankers = self._plan.rankers or max(2, (os.cpu_count() or 1) // 2)
+        several = into["several"] = {"rankers": rankers}
+        self._say(f"{backbone}: {rankers} processes of {SEGMENT_RANKER.model}")
+        hot = {kind: count for kind, count in self._plan.loads.load_requests.items() if kind[0] == HOT}
+        bench = replace(self._bench, plan=replace(self._plan.loads, load_requests=hot))
+        server = self._server(artifact, backbone, IDLE_PAIRS, "several", rankers=rankers)
+        with serving([server]), LoadGenerator(caller_processes()) as generator:
+            throughput.measure(bench, server, generator, several)
+            wall.measure(bench, server, generator, several)
 
     def describe(self) -> dict[str, Any]:
         """What was measured, of all backbones."""

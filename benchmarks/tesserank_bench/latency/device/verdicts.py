@@ -43,7 +43,8 @@ def _of(backbone: str, figure: Callable[[Result], float | None]) -> Callable[[Ma
 
 
 def _best_rate(backbones: Mapping[str, Result]) -> float | None:
-    return max((rate for result in backbones.values() if (rate := hot_per_second(result)) is not None), default=None)
+    servers = [served for result in backbones.values() for served in (result, result.get("several", {}))]
+    return max((rate for served in servers if (rate := hot_per_second(served)) is not None), default=None)
 
 
 TARGETS = (
