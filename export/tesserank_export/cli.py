@@ -64,7 +64,10 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine", action="append", default=[], choices=ENGINES, help="export the encoder for it too; may be repeated"
     )
     parser.add_argument(
-        "--tensorrt-precision", choices=PLAN_PRECISIONS, default="fp16", help="of --engine tensorrt (%(default)s)"
+        "--tensorrt-precision",
+        choices=PLAN_PRECISIONS,
+        default="fp16",
+        help="of --engine tensorrt; fp8 is calibrated on texts of the catalogue (%(default)s)",
     )
 
 

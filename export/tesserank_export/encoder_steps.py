@@ -18,20 +18,22 @@ from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.providers import Profile, ProviderSettings, profiles
 from tesserank.encoding.pytorch.engine import TorchEngine
 from tesserank.encoding.pytorch.files import Facts
-from tesserank.encoding.template import Template
+from tesserank.encoding.template import Composed, Template
 from tesserank.files import read_json, sha256_file, write_json
-from tesserank_export import graph, parity
+from tesserank_export import graph, parity, plan_graph
 from tesserank_export.checkpoint import Checkpoint
 from tesserank_export.heads import Projection, random_pair_head
 from tesserank_export.options import PLAIN, TENSORRT, ExportOptions
 from tesserank_export.projection import fit_projection
 from tesserank_export.steps import Steps, digest_of
-from tesserank_export.tensorrt_plan import PlanEngine, build_plan, find_tensorrt, to_float16
+from tesserank_export.tensorrt_plan import PlanEngine, build_plan, check_precision, find_tensorrt
 from tesserank_export.torch_encoder import torch_encode
 from tesserank_export.torch_engine import write_torch_engine
 
 _PROJECTION_ITEMS = 2048  # items whose tokens the projection is fitted on
 _PARITY_TEXTS = 128
+_CALIBRATION_TEXTS = 128  # that show how large activations get
+_PLAN_GRAPH = "plan.onnx"
 TORCH_PARITIES = {"torch": "float32", "torch_bf16": "bfloat16"}  # in the report -> what the engine computes in
 _ROWS = EncoderRows(32)  # inputs in a call of the encoder
 
@@ -120,25 +122,41 @@ class EncoderSteps:
 
         return self._steps.run("plain", "encoder: plain", _content(projection, backbone), build) / "encoder"
 
-    def plan(self, projection: Projection, backbone: Path) -> Path:
+    def plan(self, projection: Projection, backbone: Path, items: TokenIds) -> Path:
         """A directory of the encoder part with the plan of this machine's GPU. Raises ConfigError without one."""
         trt, target = find_tensorrt()
-        plain = Layout(self.plain(projection, backbone).parent).plain_encoder
+        check_precision(self._options.plan_precision, target)
+        graph = self._plan_graph(projection, backbone, items)
         timings = self._options.work / f"timings-{target.file}"
 
         def build(scratch: Path) -> None:
-            graph = plain
-            if self._options.plan_precision == "fp16":
-                graph = scratch / "half.onnx"
-                to_float16(plain, graph)
             layout = Layout(scratch)
             layout.plans.mkdir(parents=True)
             (layout.plans / target.file).write_bytes(build_plan(trt, graph, self._profiles(), timings))
-            (scratch / "half.onnx").unlink(missing_ok=True)
 
-        inputs = [_content(projection, backbone), asdict(target), self._options.plan_precision]
+        inputs = [_content(projection, backbone), asdict(target), graph.parent.name]
         title = f"encoder: TensorRT {target.version} for {target.gpu}"
         return self._steps.run("tensorrt", title, inputs, build) / "encoder"
+
+    def _plan_graph(self, projection: Projection, backbone: Path, items: TokenIds) -> Path:
+        """The graph of a plan, in the precision that is asked for."""
+        precision = self._options.plan_precision
+        plain = Layout(self.plain(projection, backbone).parent).plain_encoder
+        if precision == "fp32":
+            return plain
+        # Others than those of the parity report, which would flatter.
+        texts = self._sampled(items, _PARITY_TEXTS, _PARITY_TEXTS + _CALIBRATION_TEXTS) if precision == "fp8" else []
+
+        def build(scratch: Path) -> None:
+            if precision == "bf16":
+                plan_graph.write_bfloat16(self._checkpoint, projection, scratch / _PLAN_GRAPH)
+            elif precision == "fp8":
+                plan_graph.to_fp8(plain, scratch / _PLAN_GRAPH, [text.input_ids for text in texts])
+            else:
+                plan_graph.to_float16(plain, scratch / _PLAN_GRAPH)
+
+        inputs = [_content(projection, backbone), precision, [text.input_ids.tolist() for text in texts]]
+        return self._steps.run("plan-graph", f"encoder: plain, {precision}", inputs, build) / _PLAN_GRAPH
 
     def _profiles(self) -> list[Profile]:
         """As many as ``configs/tensorrt.pbtxt`` names, also of an encoder whose longest input needs fewer."""
@@ -164,9 +182,7 @@ class EncoderSteps:
         """Compare the checkpoint with both graphs, and with the ``engines`` that there are beside, on texts of the
         catalogue. Raises a named ParityError.
         """
-        distinct = sorted({tuple(item) for item in items if item})
-        picks = np.random.default_rng(self._options.seed).permutation(len(distinct))[:_PARITY_TEXTS]
-        sample = [self.template.compose([distinct[i]]) for i in sorted(picks)]
+        sample = self._sampled(items, 0, _PARITY_TEXTS)
         layout = Layout(encoder.parent)
         served: dict[str, Callable[[], Encode]] = {
             precision: partial(OnnxEngine.for_precision, layout.encoder(precision), precision, self._options.threads)
@@ -195,6 +211,15 @@ class EncoderSteps:
             )
             parity.check(name, found, self._options.tolerances[name])
         return report
+
+    def _sampled(self, items: TokenIds, first: int, last: int) -> list[Composed]:
+        """Texts of the catalogue in a random order, from the ``first`` to the one before the ``last``; if there are not
+        that many, the last of them.
+        """
+        distinct = sorted({tuple(item) for item in items if item})
+        shuffled = np.random.default_rng(self._options.seed).permutation(len(distinct))
+        picks = shuffled[first:last] if len(distinct) >= last else shuffled[first - last :]
+        return [self.template.compose([distinct[i]]) for i in sorted(picks)]
 
     def _beside(self, engine: str, layout: Layout, dim: int) -> dict[str, Callable[[], Encode]]:
         """What an engine is compared as: names in the report, and how to open each."""

@@ -28,17 +28,21 @@ OPSET = 17
 _IDS, _MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
 _EMBEDDINGS = SEGMENT_ENCODER.outputs[0].name
 _PAIR_SCORES = CROSS_ENCODER.outputs[0].name
-_HIDDEN = "HIDDEN_STATES"
+HIDDEN = "HIDDEN_STATES"
 OWN_NODES = "tesserank/"  # how the names of nodes begin that are appended here
 _MAX_BYTES = 2**31 - 2**20  # protobuf's bound on a message, less what nodes and names take
 
 
 class Backbone(torch.nn.Module):  # type: ignore[misc]  # torch is not followed by the type checker
-    """The checkpoint as a function: ids and mask, int64 [rows, L] -> last hidden states float32 [rows, L, hidden]."""
+    """The checkpoint as a function: ids and mask, int64 [rows, L] -> last hidden states float32 [rows, L, hidden].
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    It computes in ``dtype``.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.model = checkpoint.load_model()
+        self.model = checkpoint.load_model().to(dtype)
+        self._dtype = dtype
         # A decoder's key-value cache has no place in an encoder.
         takes_cache = "use_cache" in inspect.signature(self.model.forward).parameters
         self._arguments = {"use_cache": False} if takes_cache else {}
@@ -46,7 +50,8 @@ class Backbone(torch.nn.Module):  # type: ignore[misc]  # torch is not followed 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, **self._arguments)
         hidden: torch.Tensor = outputs.last_hidden_state
-        return hidden
+        # Where there is nothing to convert, there shall be no operator for it in the graph.
+        return hidden if self._dtype == torch.float32 else hidden.to(torch.float32)
 
 
 def export_backbone(checkpoint: Checkpoint, path: Path) -> Fusion:
@@ -56,12 +61,13 @@ def export_backbone(checkpoint: Checkpoint, path: Path) -> Fusion:
     return fuse(raw, path, config, probes)
 
 
-def trace_backbone(checkpoint: Checkpoint, path: Path) -> tuple[Any, list[Probe]]:
-    """Trace the backbone into ONNX's standard operators; returns its configuration, and what to try graphs with.
+def trace_backbone(checkpoint: Checkpoint, path: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, list[Probe]]:
+    """Trace the backbone, in ``dtype``, into ONNX's standard operators; returns its configuration, and what to try
+    graphs with.
 
     Raises ConfigError, naming the family, if the checkpoint cannot be run on token ids, traced, or stored.
     """
-    backbone = Backbone(checkpoint)
+    backbone = Backbone(checkpoint, dtype)
     config = backbone.model.config.get_text_config()
     family = f"{checkpoint.name} (family {config.model_type})"
     size = sum(parameter.nbytes for parameter in backbone.parameters())
@@ -101,8 +107,8 @@ def _trace(backbone: Backbone, probe: Probe, path: Path) -> None:
             (torch.from_numpy(probe.ids), torch.from_numpy(probe.mask)),
             str(path),
             input_names=[_IDS, _MASK],
-            output_names=[_HIDDEN],
-            dynamic_axes={_IDS: axes, _MASK: axes, _HIDDEN: axes},
+            output_names=[HIDDEN],
+            dynamic_axes={_IDS: axes, _MASK: axes, HIDDEN: axes},
             opset_version=OPSET,
             dynamo=False,  # the fusions of ORT's optimiser are written for this exporter's patterns
         )
@@ -111,7 +117,7 @@ def _trace(backbone: Backbone, probe: Probe, path: Path) -> None:
 def write_encoder(backbone: Path, projection: Projection, path: Path) -> None:
     """The segment encoder: ``TOKEN_EMBEDDINGS = normalise(hidden · weight + bias)``, rows of unit length."""
     graph = _Appender(onnx.load(backbone))
-    projected = graph.node("MatMul", [_HIDDEN, graph.constant("projection", projection.weight)])
+    projected = graph.node("MatMul", [HIDDEN, graph.constant("projection", projection.weight)])
     shifted = graph.node("Add", [projected, graph.constant("projection_bias", projection.bias)])
     norm = graph.node("ReduceL2", [shifted], axes=[-1], keepdims=1)
     positive = graph.node("Max", [norm, graph.constant("epsilon", np.array(1e-12, dtype=np.float32))])
@@ -122,7 +128,7 @@ def write_encoder(backbone: Path, projection: Projection, path: Path) -> None:
 def write_cross_encoder(backbone: Path, head: NDArray[np.float32], path: Path) -> None:
     """The baseline: one score a pair from the first token's hidden state, by a ``head`` [hidden, 1]."""
     graph = _Appender(onnx.load(backbone))
-    first = graph.node("Gather", [_HIDDEN, graph.constant("first", np.array(0, dtype=np.int64))], axis=1)
+    first = graph.node("Gather", [HIDDEN, graph.constant("first", np.array(0, dtype=np.int64))], axis=1)
     scores = graph.node("MatMul", [first, graph.constant("pair_head", head)])
     graph.node("Squeeze", [scores, graph.constant("last", np.array([-1], dtype=np.int64))], output=_PAIR_SCORES)
     graph.save(path, _PAIR_SCORES, ["rows"])

@@ -15,7 +15,7 @@ from tesserank_export.parity import TOLERANCES, Tolerance
 
 TORCH, PLAIN, TENSORRT = "torch", "plain", "tensorrt"
 ENGINES = (TORCH, PLAIN, TENSORRT)  # what an encoder is exported for beside ONNX Runtime
-PLAN_PRECISIONS = ("fp16", "fp32")  # what a TensorRT plan computes in
+PLAN_PRECISIONS = ("fp16", "bf16", "fp8", "fp32")  # what a TensorRT plan computes in
 _MAX_SEED = 2**32 - 1  # numpy's and scikit-learn's
 
 

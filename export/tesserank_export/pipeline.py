@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,11 @@ class Export:
         if self._config.items.projection == RELEVANT_COMPONENTS:
             projection = text_steps.adapted(projection, text_steps.encode(encoder_part), events)
             encoder_part = encoders.encoder(backbone, projection, tokenizer_part)
-        makers = {TORCH: encoders.torch_engine, PLAIN: encoders.plain, TENSORRT: encoders.plan}
+        makers: dict[str, Callable[[Projection, Path], Path]] = {
+            TORCH: encoders.torch_engine,
+            PLAIN: encoders.plain,
+            TENSORRT: partial(encoders.plan, items=items),
+        }
         engines = {engine: makers[engine](projection, backbone) for engine in options.engines}
         parity = encoders.parity(projection, encoder_part, items, engines)
         cross_encoder_part = encoders.cross_encoder(backbone)

@@ -1,7 +1,6 @@
-"""A TensorRT plan of the plain graph, for this machine's GPU.
+"""A TensorRT plan of a graph (``plan_graph``), for this machine's GPU.
 
-Written against the API of TensorRT 11.4, as its bindings document it. Since 11, networks are strongly typed: what is
-computed in is what the graph says, and there are no flags for it. So float16 is a graph in float16.
+Written against the API of TensorRT 11.4, as its bindings document it.
 """
 
 from __future__ import annotations
@@ -13,19 +12,17 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
-from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from tesserank.artifact.layout import plan_file
 from tesserank.encoding.providers import Profile
 from tesserank.errors import ConfigError, InvalidArgumentError
 from tesserank.protocol import SEGMENT_ENCODER
-from tesserank_export.graph import OWN_NODES
 
 _IDS, _MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
 _EMBEDDINGS = SEGMENT_ENCODER.outputs[0].name
+_FP8_CAPABILITY = (8, 9)
 
 
 @dataclass(frozen=True)
@@ -58,11 +55,14 @@ def find_tensorrt() -> tuple[ModuleType, Target]:
     return tensorrt, target
 
 
-def to_float16(source: Path, path: Path) -> None:
-    """Write a plain graph in float16; projection, normalisation and output stay float32."""
-    model = onnx.load(source)
-    own = [node.name for node in model.graph.node if node.name.startswith(OWN_NODES)]
-    onnx.save(convert_float_to_float16(model, keep_io_types=True, node_block_list=own), path)
+def check_precision(precision: str, target: Target) -> None:
+    """Raises ConfigError where the target's GPU has no products of that precision."""
+    if precision == "fp8" and target.capability < _FP8_CAPABILITY:
+        needed, found = (".".join(map(str, capability)) for capability in (_FP8_CAPABILITY, target.capability))
+        raise ConfigError(
+            f"fp8 needs a GPU of compute capability {needed} (Ada, Hopper) or higher, {target.gpu} has {found}: "
+            "use --tensorrt-precision fp16"
+        )
 
 
 def build_plan(trt: Any, graph: Path, profiles: Sequence[Profile], timings: Path) -> bytes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 import torch
@@ -19,13 +19,11 @@ from tesserank.artifact.layout import Layout, plan_file, served_plan
 from tesserank.encoding.engine import OnnxEngine
 from tesserank.encoding.providers import Profile, ProviderSettings, profiles
 from tesserank.errors import ConfigError, InvalidArgumentError
+from tesserank.files import read_json
 from tesserank.paths import TRACKED_REPOSITORY
 from tesserank_export import encoder_steps
-from tesserank_export.checkpoint import Checkpoint
-from tesserank_export.graph import trace_backbone, write_encoder
-from tesserank_export.heads import Projection
-from tesserank_export.tensorrt_plan import PlanEngine, Target, build_plan, find_tensorrt, to_float16
-from tests.export.tiny import HIDDEN, make_options, run_export
+from tesserank_export.tensorrt_plan import PlanEngine, Target, build_plan, check_precision, find_tensorrt
+from tests.export.tiny import make_options, run_export
 
 DIM = 16
 VARIANT = TRACKED_REPOSITORY / "segment_encoder" / "configs" / "tensorrt.pbtxt"
@@ -163,22 +161,13 @@ def test_a_plan_is_run_with_the_profile_of_its_shape() -> None:
             engine._profile(rows, length)
 
 
-def test_float16_is_the_graph_in_float16(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    weight, bias = rng.normal(size=(HIDDEN, DIM)).astype(np.float32), rng.normal(size=DIM).astype(np.float32)
-    trace_backbone(checkpoint, tmp_path / "backbone.onnx")
-    write_encoder(tmp_path / "backbone.onnx", Projection(weight, bias, "random"), tmp_path / "plain.onnx")
-    to_float16(tmp_path / "plain.onnx", tmp_path / "half.onnx")
-    model = onnx.load(tmp_path / "half.onnx")
-    kept = {w.name for w in model.graph.initializer if w.data_type == onnx.TensorProto.FLOAT and len(w.dims)}
-    assert kept == {"tesserank/projection", "tesserank/projection_bias"}
-    assert any(w.data_type == onnx.TensorProto.FLOAT16 for w in model.graph.initializer)
-    assert model.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-    full, half = (OnnxEngine(tmp_path / name, threads=1) for name in ("plain.onnx", "half.onnx"))
-    ids, mask = rng.integers(5, 100, (3, 20)), np.ones((3, 20), dtype=np.int64)
-    mask[1, 7:] = 0
-    error = np.abs(full(ids, mask) - half(ids, mask))[mask == 1].max()
-    assert 0 < error < 0.01
+def test_fp8_is_refused_where_a_gpu_has_no_products_of_it() -> None:
+    check_precision("fp8", TARGET)
+    check_precision("fp16", replace(TARGET, capability=(8, 0)))
+    with pytest.raises(
+        ConfigError, match=r"fp8 needs .* 8\.9 \(Ada, Hopper\) or higher, NVIDIA A100 has 8\.0: use --tens"
+    ):
+        check_precision("fp8", replace(TARGET, capability=(8, 0), gpu="NVIDIA A100"))
 
 
 def test_the_variant_finds_the_plan_of_every_gpu_by_its_capability() -> None:
@@ -193,10 +182,11 @@ def test_the_variant_finds_the_plan_of_every_gpu_by_its_capability() -> None:
     assert config.max_batch_size == served.profile_rows[1]
 
 
+@pytest.mark.parametrize("precision", ["fp16", "fp8"])
 def test_an_export_has_the_plan_its_parity_and_the_repository_serves_it(
-    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: str, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The plan is a stand-in, which answers as the plain graph does."""
+    """The plan is a stand-in, which answers as the graph does that it was built of."""
     fakes: list[FakeTensorRT] = []
 
     def find() -> tuple[FakeTensorRT, Target]:
@@ -206,16 +196,18 @@ def test_an_export_has_the_plan_its_parity_and_the_repository_serves_it(
     def open_plan(trt: FakeTensorRT, plan: bytes, prepared: list[Profile], dim: int) -> OnnxEngine:
         assert plan == b"plan"
         assert dim == DIM
-        (graph,) = tmp_path.glob("artifacts/.work/plain-*/encoder/model.plain.onnx")
-        return OnnxEngine(graph, threads=1)
+        return OnnxEngine(fakes[0].told["graph"], threads=1)
 
     monkeypatch.setattr(encoder_steps, "find_tensorrt", find)
     monkeypatch.setattr(encoder_steps, "PlanEngine", open_plan)
-    artifact, output = run_export(make_options(tmp_path, bert, engines=("tensorrt",)))
+    artifact, output = run_export(make_options(tmp_path, bert, engines=("tensorrt",), plan_precision=precision))
     assert (Layout(artifact).plans / "sm90-tensorrt11.4.0.106.plan").read_bytes() == b"plan"
-    assert fakes[0].told["graph"].name == "half.onnx"
+    graph = onnx.load(fakes[0].told["graph"]).graph
+    assert any(node.op_type == "QuantizeLinear" for node in graph.node) == (precision == "fp8")
+    assert any(array.data_type == onnx.TensorProto.FLOAT16 for array in graph.initializer)
     assert len(fakes[0].told["profiles"]) == 6, "as many as the variant names, though this encoder takes 66 tokens"
     assert "tensorrt: max error" in output
+    assert 0 < read_json(Layout(artifact).parity)["tensorrt"]["max_error"] < (0.005 if precision == "fp16" else 0.1)
     assemble(TRACKED_REPOSITORY, artifact, tmp_path / "repository")
     assert (tmp_path / "repository" / "segment_encoder" / "1" / "model.sm90.plan").read_bytes() == b"plan"
 
