@@ -1,7 +1,6 @@
 """Embedding on a GPU, in the scorer's own process: what is encoded stays there, from the encoder to the scores.
 
-The encoder's output goes into the segment cache as it is, and from there into the queries of MaxSim; only vectors that
-are looked up in the index come from host memory.
+The encoder's output goes into the segment cache as it is, and from there into the queries of MaxSim.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +24,6 @@ from tesserank.encoding.tiers import TieredCache
 from tesserank.errors import ConfigError
 from tesserank.serving import stages
 from tesserank.serving.device_scorer import DeviceScorer
-from tesserank.serving.device_tokens import joined
 from tesserank.serving.embedder import SegmentEmbedder
 from tesserank.serving.ranker import SegmentRanker
 from tesserank.serving.stages import StageClock
@@ -60,9 +57,7 @@ class MeasuredEngine:
 
 
 class DeviceEmbedder(SegmentEmbedder):
-    """A ``SegmentEmbedder`` whose ``encode`` is a MeasuredEngine, and its cache one of tensors. Its segments are for
-    ``DeviceScorer``: tokens may lie on the device.
-    """
+    """A ``SegmentEmbedder`` whose ``encode`` is a MeasuredEngine, and its cache one of tensors."""
 
     def _encode_composed(self, inputs: Sequence[Composed]) -> Sequence[torch.Tensor]:
         """The kept vectors of each input, [n, d], each in memory of its own: the cache counts and frees them alone."""
@@ -73,9 +68,6 @@ class DeviceEmbedder(SegmentEmbedder):
             vectors = self._encode.encode_rows([composed.input_ids for composed in chunk])
             kept += [_taken(own, composed.kept) for own, composed in zip(vectors, chunk, strict=True)]
         return kept
-
-    def _joined_tokens(self, parts: Sequence[Any]) -> Any:
-        return joined(parts)
 
 
 @dataclass(frozen=True)
@@ -106,7 +98,8 @@ def open_device_ranker(
     assert isinstance(engine, TorchEngine)
     measured = MeasuredEngine(engine, clock)
     cache = TieredCache(device_cache_bytes, host_cache_bytes, PinnedPlacement(engine.device))
-    embedder = DeviceEmbedder.open(root, cache, measured, EncoderRows(encoder_rows, mixed_lengths=True))
+    rows = EncoderRows(encoder_rows, mixed_lengths=True)
+    embedder = DeviceEmbedder.open(root, cache, measured, rows, form=DeviceScorer.form)
     scorer = DeviceScorer(embedder.index, embedder.config, str(engine.device))
     scorer.warm_up()
     return DeviceRanker(SegmentRanker(embedder, scorer, clock), cache, measured)

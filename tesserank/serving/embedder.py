@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tesserank.artifact.bundle import open_segments, open_template
 from tesserank.artifact.layout import Layout
@@ -19,7 +18,7 @@ from tesserank.encoding.tokenizer import TextTokenizer
 from tesserank.index import ItemIndex, load_index
 from tesserank.limits import Limits
 from tesserank.segments.config import SegmentsConfig
-from tesserank.serving.lookup import Lookup, TokenRows
+from tesserank.serving.lookup import ARRAYS, TokenForm, TokenRows, join_arrays
 from tesserank.serving.plan import Encoded, LookedUp, Moment, SegmentPlanner, Source, UserPlan
 from tesserank.serving.request import UserContext
 from tesserank.serving.segments import SegmentBatch, SpaceTokens, UserSegments
@@ -70,7 +69,8 @@ class Cache(Protocol):
 
 
 class SegmentEmbedder:
-    """Embeds the segments of users. ``encode`` runs the encoder, whose calls ``rows`` describes.
+    """Embeds the segments of users. ``encode`` runs the encoder, whose calls ``rows`` describes; in ``form`` the scorer
+    takes token vectors.
 
     ``embed`` does it at once; ``plan``, ``encode`` and ``finish`` are its three steps, for callers that encode what
     several requests miss together, or aside. All may be called from several threads.
@@ -85,6 +85,7 @@ class SegmentEmbedder:
         cache: Cache,
         encode: Encode,
         rows: EncoderRows = BUCKETS,
+        form: TokenForm = ARRAYS,
     ) -> None:
         self.index = index
         self.config = config
@@ -92,18 +93,27 @@ class SegmentEmbedder:
         self._cache = cache
         self._encode = encode
         self._rows = rows
-        self._lookups = {name: Lookup(index.spaces[name]) for name in config.history.spaces}
+        self._join_tokens = form.join
+        self._lookups = {name: form.lookup(index.spaces[name]) for name in config.history.spaces}
         self._planner = SegmentPlanner(index, config, template, tokenize, self._lookups)
 
     @classmethod
-    def open(cls, root: Path, cache: Cache, encode: Encode, rows: EncoderRows = BUCKETS) -> Self:
-        """The embedder of an artefact, or of its parts tokenizer and index.
+    def open(
+        cls,
+        root: Path,
+        cache: Cache,
+        encode: Encode,
+        rows: EncoderRows = BUCKETS,
+        index: ItemIndex | None = None,
+        form: TokenForm = ARRAYS,
+    ) -> Self:
+        """The embedder of an artefact, or of its parts tokenizer and index; ``index`` if that is loaded already.
 
         Raises ArtifactError or ConfigError if they are not usable.
         """
-        index = load_index(Layout(root).index)
+        index = index or load_index(Layout(root).index)
         tokenizer = TextTokenizer(Layout(root).tokenizer)
-        return cls(index, open_segments(root, index), open_template(root), tokenizer, cache, encode, rows)
+        return cls(index, open_segments(root, index), open_template(root), tokenizer, cache, encode, rows, form)
 
     def embed(self, contexts: Sequence[UserContext]) -> EmbeddedUsers:
         """Embed the segments of B users, encoding each distinct segment that is not cached once.
@@ -173,18 +183,15 @@ class SegmentEmbedder:
 
     def _space_tokens(self, space: str, sources: Sequence[tuple[int, Source]], vectors: Vectors) -> SpaceTokens:
         parts = [self._token_rows(space, source, vectors) for _, source in sources]
-        unit_lengths = _joined([part.unit_lengths for part in parts])
-        segment_units = _joined([part.segment_units for part in parts])
+        unit_lengths = join_arrays([part.unit_lengths for part in parts])
+        segment_units = join_arrays([part.segment_units for part in parts])
         return SpaceTokens.weighted(
-            segments=_joined([np.arange(first, first + len(source)) for first, source in sources]),
-            tokens=self._joined_tokens([part.tokens for part in parts]),
-            weights=_joined([part.weights for part in parts]),
+            segments=join_arrays([np.arange(first, first + len(source)) for first, source in sources]),
+            tokens=self._join_tokens([part.tokens for part in parts]),
+            weights=join_arrays([part.weights for part in parts]),
             starts=np.cumsum(unit_lengths) - unit_lengths,
             unit_segment=np.repeat(np.arange(len(segment_units)), segment_units),
         )
-
-    def _joined_tokens(self, parts: Sequence[Any]) -> Any:
-        return _joined(parts)
 
     def _token_rows(self, space: str, source: Source, vectors: Vectors) -> TokenRows:
         by_item = self.config.aggregation.group_by_item
@@ -197,7 +204,3 @@ class SegmentEmbedder:
         return TokenRows(
             vectors[source.key], self.index.token_weights[composed.kept_ids], units, np.array([len(units)])
         )
-
-
-def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

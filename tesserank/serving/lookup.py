@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +41,30 @@ class Lookup:
 
         A unit is an item, or a whole segment if not ``group_by_item``.
         """
-        tokens, lengths = self._items.decode(rows).vectors, self._lengths[rows]
+        lengths = self._lengths[rows]
         places, _ = spans(self._items.offsets[rows], lengths)
-        weights = self._weights[places]
+        tokens, weights = self._vectors(rows, places), self._weights[places]
         if group_by_item:
             return TokenRows(tokens, weights, lengths, counts)
         of_segments = np.add.reduceat(lengths, np.cumsum(counts) - counts)
         return TokenRows(tokens, weights, of_segments, np.ones_like(counts))
+
+    def _vectors(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> Any:
+        """The token vectors of ``rows``, which lie at ``places``."""
+        return self._items.decode(rows).vectors
+
+
+@dataclass(frozen=True)
+class TokenForm:
+    """In which form a scorer takes token vectors: how what lies in the index is looked up, and how parts are joined."""
+
+    lookup: Callable[[Space], Lookup]
+    join: Callable[[Sequence[Any]], Any]
+
+
+def join_arrays(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """One after the other; not copied if there is one."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+ARRAYS = TokenForm(Lookup, join_arrays)

@@ -11,12 +11,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from tesserank.artifact.bundle import open_segments
 from tesserank.artifact.layout import Layout
 from tesserank.encoding.batch import BUCKETS, Encode, EncoderRows
 from tesserank.encoding.cache import SegmentCache
 from tesserank.encoding.providers import AUTO, CPU
 from tesserank.errors import ConfigError
-from tesserank.index import ItemIndex
+from tesserank.index import ItemIndex, load_index
 from tesserank.search import open_proposer
 from tesserank.segments.config import SegmentsConfig
 from tesserank.serving import stages
@@ -74,8 +75,12 @@ class SegmentRanker:
         Raises ArtifactError or ConfigError if they are not usable.
         """
         clock = clock or StageClock()
-        embedder = SegmentEmbedder.open(root, cache, clock.measured_encoder(encode), encoder_rows)
-        return cls(embedder, open_scorer(root, embedder.index, embedder.config, maxsim_threads, device), clock)
+        index = load_index(Layout(root).index)
+        scorer = open_scorer(root, index, open_segments(root, index), maxsim_threads, device)
+        embedder = SegmentEmbedder.open(
+            root, cache, clock.measured_encoder(encode), encoder_rows, index=index, form=scorer.form
+        )
+        return cls(embedder, scorer, clock)
 
     def answer(self, arrays: Arrays) -> Arrays:
         """The arrays of one request's answer. Raises a RequestError if the request cannot be answered."""

@@ -18,6 +18,7 @@ from tesserank.maxsim.topk import top_k
 from tesserank.segments.config import SegmentsConfig
 from tesserank.serving.aggregation import SpaceScores
 from tesserank.serving.interaction import LateInteraction, Rows
+from tesserank.serving.lookup import ARRAYS, TokenForm
 from tesserank.serving.request import RankingOptions, check_options
 from tesserank.serving.screen import Screen
 from tesserank.serving.segments import SpaceTokens, UserSegments
@@ -43,11 +44,15 @@ class Scorer(Protocol):
     """What ranks: on the CPU ``SegmentScorer``, on a GPU ``device_scorer.DeviceScorer``.
 
     ``together``: how many requests are best ranked by one call, where that many wait. 1 where a call takes as long as
-    its users do one after the other, so that the first need not wait for the last.
+    its users do one after the other, so that the first need not wait for the last. ``form``: in which it takes users'
+    token vectors.
     """
 
     @property
     def together(self) -> int: ...
+
+    @property
+    def form(self) -> TokenForm: ...
 
     def rank(self, users: Sequence[UserSegments], options: Sequence[RankingOptions]) -> list[Ranking]:
         """Rank for each of B users. Raises a RequestError naming the user's row if an option cannot be used."""
@@ -61,6 +66,7 @@ class SegmentScorer:
     """
 
     together = 1
+    form = ARRAYS
 
     def __init__(
         self,

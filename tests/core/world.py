@@ -20,6 +20,7 @@ from tesserank.maxsim.vectors import quantise
 from tesserank.segments.config import SegmentsConfig
 from tesserank.segments.reader import parse_segments
 from tesserank.serving.embedder import SegmentEmbedder
+from tesserank.serving.lookup import ARRAYS, TokenForm
 
 VOCABULARY = 60
 TEXT_DIM, COLLABORATIVE_DIM = 8, 4
@@ -144,7 +145,8 @@ def make_embedder(
     index: ItemIndex | None = None,
     cache: SegmentCache | None = None,
     rows: EncoderRows = UP_TO_4,
+    form: TokenForm = ARRAYS,
 ) -> SegmentEmbedder:
     """An embedder with a cache of its own, if none is given."""
     cache = SegmentCache(1 << 20) if cache is None else cache
-    return SegmentEmbedder(index or make_index(), config, TEMPLATE, tokenize, cache, encoder, rows)
+    return SegmentEmbedder(index or make_index(), config, TEMPLATE, tokenize, cache, encoder, rows, form)

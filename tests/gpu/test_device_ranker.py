@@ -27,7 +27,6 @@ from tesserank.errors import ConfigError, InvalidArgumentError
 from tesserank.serving.backend import inputs_of, open_ranker
 from tesserank.serving.device_embedder import DeviceRanker, open_device_ranker
 from tesserank.serving.device_scorer import DeviceScorer
-from tesserank.serving.device_tokens import joined
 from tesserank.serving.embedder import SegmentEmbedder
 from tesserank.serving.pack import embedding_arrays
 from tesserank.serving.ranker import Arrays, SegmentRanker
@@ -144,16 +143,6 @@ def test_cached_vectors_own_their_memory(artifact: Path) -> None:
     for key in list(opened.cache._device._entries):
         vectors = opened.cache.peek(key)
         assert vectors.untyped_storage().nbytes() == vectors.nbytes
-
-
-def test_parts_of_both_memories_are_joined_on_the_device() -> None:
-    host, there = np.ones((2, 3), dtype=np.float32), torch.full((1, 3), 2.0, device=DEVICE)
-    found = joined([host, there, host])
-    assert found.device == there.device
-    assert found[:, 0].tolist() == [1, 1, 2, 1, 1]
-    assert joined([there]) is there
-    assert isinstance(joined([host, host]), np.ndarray)
-    assert joined([host, host], torch.device(DEVICE)).shape == (4, 3)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,11 @@ from tesserank.index import save_index
 from tesserank.maxsim.gpu.bounds import error_bound
 from tesserank.maxsim.gpu.items import DeviceItems
 from tesserank.serving import device_scorer
+from tesserank.serving.device_launch import Found, Job, ResidentIndex, launch
 from tesserank.serving.device_scorer import DeviceScorer
+from tesserank.serving.device_tokens import PARTS
 from tesserank.serving.interaction import LateInteraction
+from tesserank.serving.lookup import ARRAYS, TokenForm
 from tesserank.serving.ranker import open_scorer
 from tesserank.serving.request import RankingOptions, Text, UserContext
 from tesserank.serving.scorer import SegmentScorer
@@ -47,9 +50,9 @@ def scorers(cut: str, method: str, grouped: bool, kind: str) -> tuple[DeviceScor
     return DeviceScorer(index, config, DEVICE), SegmentScorer.reference(index, config)
 
 
-def embedded(cut: str, method: str, grouped: bool, kind: str) -> list[UserSegments]:
+def embedded(cut: str, method: str, grouped: bool, kind: str, form: TokenForm = ARRAYS) -> list[UserSegments]:
     index, config = make_index(kind=kind), make_config(cut, method, grouped)
-    return make_embedder(config, CountingEncoder(), index).embed(USERS).segments
+    return make_embedder(config, CountingEncoder(), index, form=form).embed(USERS).segments
 
 
 def tolerance(cut: str, method: str, grouped: bool, kind: str, user: UserSegments) -> float:
@@ -91,7 +94,7 @@ REQUESTS = {
 def test_answers_are_those_of_the_reference(way: tuple[str, str, bool, str], request_name: str) -> None:
     scorer, reference = scorers(*way)
     users, options = embedded(*way), REQUESTS[request_name]
-    found, wanted = scorer.rank(users, options), reference.rank(users, options)
+    found, wanted = scorer.rank(embedded(*way, PARTS), options), reference.rank(users, options)
     for user, ours, theirs in zip(users, found, wanted, strict=True):
         off = tolerance(*way, user)
         exact = exact_scores(reference, user)
@@ -116,13 +119,12 @@ def test_users_that_do_not_fit_memory_together_are_scored_one_after_the_other(mo
     users = embedded(*WAYS[0])
     together = scorer.rank(users, [ALL] * 3)
     launches: list[int] = []
-    scored = DeviceScorer._scored
 
-    def counting(self: DeviceScorer, jobs: Sequence[device_scorer._Job]) -> list[device_scorer._Found]:
+    def counting(jobs: Sequence[Job], index: ResidentIndex) -> list[Found]:
         launches.append(len(jobs))
-        return scored(self, jobs)
+        return launch(jobs, index)
 
-    monkeypatch.setattr(DeviceScorer, "_scored", counting)
+    monkeypatch.setattr(device_scorer, "launch", counting)
     monkeypatch.setattr(device_scorer, "SCORES_BYTES", 1)
     for alone, before in zip(scorer.rank(users, [ALL] * 3), together, strict=True):
         np.testing.assert_allclose(alone.scores, before.scores, atol=1e-5)
@@ -151,10 +153,10 @@ def test_only_unknown_candidates_are_an_empty_answer() -> None:
 
 def test_the_index_is_put_there_once_and_its_size_is_known() -> None:
     scorer, _ = scorers(*WAYS[0])
-    before = {name: items.vectors.data_ptr() for name, items in scorer._items.items()}
+    before = {name: items.vectors.data_ptr() for name, items in scorer._resident.items.items()}
     scorer.warm_up()
-    assert {name: items.vectors.data_ptr() for name, items in scorer._items.items()} == before
-    assert scorer.nbytes == sum(items.nbytes for items in scorer._items.values()) > 0
+    assert {name: items.vectors.data_ptr() for name, items in scorer._resident.items.items()} == before
+    assert scorer.nbytes >= sum(items.nbytes for items in scorer._resident.items.values()) > 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

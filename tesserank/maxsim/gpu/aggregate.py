@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,21 +53,29 @@ class Hierarchy:
     @staticmethod
     def of(users: Sequence[Sequence[Channel]], method: str, temperature: float, device: torch.device) -> Hierarchy:
         """Of each user's channels; ``temperature`` is on the scale of unit scores. Raises ValueError as ``check``."""
-        channels = [channel for user in users for channel in user]
-        for channel in channels:
-            check(channel.weights, method)
-        units = np.concatenate([np.empty((0, 2)), *(channel.units for channel in channels)]).astype(np.int32)
-        weights = np.concatenate([np.empty(0), *(channel.weights for channel in channels)]).astype(np.float32)
-        ends = np.cumsum([len(channel.weights) for channel in channels])
-        arrays = (
-            units,
-            weights,
-            np.concatenate([[0], ends]).astype(np.int32),
-            np.array([channel.scale for channel in channels], dtype=np.float32),
-            np.concatenate([[0], np.cumsum([len(user) for user in users])]).astype(np.int32),
+        return Hierarchy.there(upload(device, *hierarchy_arrays(users, method)), method, temperature)
+
+    @staticmethod
+    def there(arrays: Sequence[torch.Tensor], method: str, temperature: float) -> Hierarchy:
+        """Of ``hierarchy_arrays`` that are on the device."""
+        segment_units, segment_weights, channel_segments, channel_scales, user_channels = arrays
+        return Hierarchy(
+            segment_units, segment_weights, channel_segments, channel_scales, user_channels, method, temperature
         )
-        there = upload(device, *arrays)
-        return Hierarchy(there[0], there[1], there[2], there[3], there[4], method, temperature)
+
+
+def hierarchy_arrays(users: Sequence[Sequence[Channel]], method: str) -> tuple[NDArray[Any], ...]:
+    """The arrays of a Hierarchy, in its order, on the host. Raises ValueError as ``check``."""
+    channels = [channel for user in users for channel in user]
+    for channel in channels:
+        check(channel.weights, method)
+    return (
+        np.concatenate([np.empty((0, 2)), *(channel.units for channel in channels)]).astype(np.int32),
+        np.concatenate([np.empty(0), *(channel.weights for channel in channels)]).astype(np.float32),
+        np.cumsum([0, *(len(channel.weights) for channel in channels)], dtype=np.int32),
+        np.array([channel.scale for channel in channels], dtype=np.float32),
+        np.cumsum([0, *map(len, users)], dtype=np.int32),
+    )
 
 
 def aggregate(

@@ -84,6 +84,10 @@ class DeviceItems:
         """Vectors of an item, on average."""
         return len(self.vectors) / max(len(self), 1)
 
+    def at(self, places: torch.Tensor) -> torch.Tensor:
+        """The token vectors at ``places`` int64 [q] -> float32 [q, d], on the device; nothing waits for it."""
+        return (self.vectors[places].to(torch.float32) * self.steps)[:, : self.dim]
+
     def decode(self, rows: NDArray[np.int64] | None = None) -> Ragged:
         """What the items of ``rows`` (None: all) stand for, float64 in host memory: what a reference should score."""
         offsets = self.offsets.cpu().numpy()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -93,6 +93,22 @@ class Layout:
             group=GROUP,
         )
 
+    def reading(self, places: NDArray[np.int64]) -> Layout:
+        """The same of tokens that lie elsewhere: each at ``places`` [Q]."""
+        return replace(self, sources=np.where(self.sources < 0, -1, places[self.sources]).astype(np.int32))
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.int32], ...]:
+        """What the kernels read of it, in the order that ``pack`` takes them in."""
+        return (
+            self.sources,
+            self.group_pieces,
+            self.step_ends,
+            self.job_rows,
+            self.unit_pieces,
+            self.unit_jobs,
+        )
+
     @property
     def units(self) -> int:
         return len(self.unit_jobs)
@@ -135,18 +151,24 @@ class Queries:
     layout: Layout
 
 
-def pack(tokens: torch.Tensor, weights: torch.Tensor, layout: Layout, items: DeviceItems, wide: bool = True) -> Queries:
+def pack(
+    tokens: torch.Tensor,
+    weights: torch.Tensor,
+    layout: Layout,
+    items: DeviceItems,
+    wide: bool = True,
+    there: Sequence[torch.Tensor] | None = None,
+) -> Queries:
     """Pack ``tokens`` [Q, d] of any float type and their ``weights`` float32 [Q], all users' one after the other.
 
+    ``there``: ``layout.arrays`` on the device, if they are there already.
     ``wide``: as float16 (bfloat16 for such items), whatever the items are stored as; else of the items' own type, which
     multiplies twice as fast where that has 8 bits, and rounds the query as coarsely as the items.
     """
     if tokens.shape[1] != items.dim:
         raise ValueError(f"query tokens of {tokens.shape[1]} dimensions, item vectors of {items.dim}")
-    sources, group_pieces, step_ends, job_rows, unit_pieces, unit_jobs = upload(
-        items.vectors.device, layout.sources, layout.group_pieces, layout.step_ends, layout.job_rows,
-        layout.unit_pieces, layout.unit_jobs,
-    )  # fmt: skip
+    there = upload(items.vectors.device, *layout.arrays) if there is None else there
+    sources, group_pieces, step_ends, job_rows, unit_pieces, unit_jobs = there
     dtype, _ = STORAGE[query_type(items, wide)]
     count = len(layout.sources)
     rows = torch.empty((count, items.vectors.shape[1]), dtype=dtype, device=items.vectors.device)

@@ -39,14 +39,20 @@ class Candidates:
 
     @staticmethod
     def of(rows: Sequence[NDArray[np.int64]], items: DeviceItems) -> Candidates:
-        """Rows of items for each user. Raises IndexError for one that is none: kernels do not look where they read."""
-        counts = [len(own) for own in rows]
-        flat = np.concatenate([np.empty(0, dtype=np.int64), *rows])
-        if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < len(items):
-            raise IndexError(f"rows from {flat.min()} to {flat.max()}, but there are {len(items):,} items")
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        there = upload(items.vectors.device, flat, offsets)
-        return Candidates(there[0], there[1], max(counts, default=0))
+        """Rows of items for each user. Raises IndexError as ``candidate_arrays``."""
+        flat, offsets = upload(items.vectors.device, *candidate_arrays(rows, len(items)))
+        return Candidates(flat, offsets, max(map(len, rows), default=0))
+
+
+def candidate_arrays(rows: Sequence[NDArray[np.int64]], items: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """``rows`` and ``offsets`` of Candidates, on the host, of rows of so many items for each user.
+
+    Raises IndexError for one that is none: kernels do not look where they read.
+    """
+    flat = np.concatenate([np.empty(0, dtype=np.int64), *rows])
+    if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < items:
+        raise IndexError(f"rows from {flat.min()} to {flat.max()}, but there are {items:,} items")
+    return flat, np.cumsum([0, *map(len, rows)], dtype=np.int64)
 
 
 def unit_scores(
