@@ -113,24 +113,29 @@ class ChannelAggregation:
         return live
 
     def sensitivity(self, user: UserSegments) -> dict[str, float]:
-        """By space: how much a score changes at most where no unit's score in that space changes by more than 1.
-
-        A soft maximum changes by no more than its largest part does, as its derivatives add up to 1; a sum by all of
-        its parts' changes, weighted.
-        """
-        changes = dict.fromkeys(user.spaces, 0.0)
-        for channel in self.channels(user):
-            parts = 1.0
-            if channel.method == "sum":
-                units = np.bincount(user.spaces[channel.space].unit_segment)
-                parts = float((channel.weights * units[channel.columns]).sum())
-            changes[channel.space] += channel.scale * parts
-        return changes
+        """See ``sensitivity``."""
+        return sensitivity(user, self.channels(user))
 
     def aggregation(self, channel: int) -> tuple[str, float]:
         """The method of a channel, by its position, and its temperature on the scale of raw segment scores."""
         own = self._channels[channel]
         return own.method, own.temperature / self._scales[own.space]
+
+
+def sensitivity(user: UserSegments, channels: Sequence[LiveChannel]) -> dict[str, float]:
+    """By space: how much a score changes at most where no unit's score in that space changes by more than 1.
+
+    A soft maximum changes by no more than its largest part does, as its derivatives add up to 1; a sum by all of its
+    parts' changes, weighted.
+    """
+    changes = dict.fromkeys(user.spaces, 0.0)
+    for channel in channels:
+        parts = 1.0
+        if channel.method == "sum":
+            units = np.bincount(user.spaces[channel.space].unit_segment)
+            parts = float((channel.weights * units[channel.columns]).sum())
+        changes[channel.space] += channel.scale * parts
+    return changes
 
 
 def unit_spans(space: SpaceTokens) -> NDArray[np.int64]:

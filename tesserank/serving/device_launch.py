@@ -2,187 +2,157 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tesserank.index import ItemIndex
-from tesserank.maxsim.gpu.aggregate import Channel, Hierarchy, aggregate, hierarchy_arrays, top_k
-from tesserank.maxsim.gpu.items import DeviceItems
-from tesserank.maxsim.gpu.query import PLACES, Layout, pack
-from tesserank.maxsim.gpu.scores import Candidates, candidate_arrays, unit_scores
+from tesserank.maxsim.gpu.aggregate import aggregate, top_k
+from tesserank.maxsim.gpu.scores import Candidates, candidate_arrays
+from tesserank.maxsim.gpu.screen import AGGREGATION
 from tesserank.maxsim.gpu.upload import Parcel, download
-from tesserank.serving.aggregation import LiveChannel, unit_spans
-from tesserank.serving.device_tokens import Pool
-from tesserank.serving.segments import SpaceTokens, UserSegments
-from tesserank.serving.selection import Selected
+from tesserank.serving.device_jobs import Found, Job, ResidentIndex
+from tesserank.serving.device_space import COARSE, SpaceLaunch
+
+# The whole catalogue is searched in two passes where the second, and what it is chosen by, cost less than queries of 8
+# bits save: these multiply twice as fast. So many products of a token with an item's vector, of 128 dimensions, take an
+# H200 .42 ms in float16 at what torch reaches there (docs/log.md); launching the second pass takes about .1.
+WORTH_TWO_PASSES = 1 << 30
+# Items that are scored again: so many times as many as are wanted, and at least so many. Of five items' segments in
+# 12,101 items, up to 2.2 times as many were needed for the best 100, and 1.9 for the best ten.
+KEPT, LEAST_KEPT = 4, 64
+PATIENCE = 32  # users, of whom all may be searched for again before two passes are given up
 
 
-@dataclass(frozen=True)
-class ResidentIndex:
-    """An index in a device's memory, by space: its items, and what its items are as segments."""
+class Launcher:
+    """Launches jobs, those of the whole catalogue in two passes where that pays.
 
-    device: torch.device
-    items: Mapping[str, DeviceItems]
-    segments: Mapping[str, DeviceItems]
-    size: int
+    It does not where items' scores lie so close that what is left out cannot be told from the best: after a while in
+    which it had to search again for more than half of the users, it takes one pass for good.
+    """
 
-    @staticmethod
-    def upload(index: ItemIndex, device: torch.device) -> ResidentIndex:
-        """Raises ValueError as ``DeviceItems.upload``."""
-        items = {name: DeviceItems.upload(space.items, device) for name, space in index.spaces.items()}
-        segments = {
-            name: items[name] if space.queries is None else DeviceItems.upload(space.queries, device)
-            for name, space in index.spaces.items()
-        }
-        return ResidentIndex(device, items, segments, len(index))
+    def __init__(self, index: ResidentIndex) -> None:
+        self._index = index
+        self._balance = PATIENCE
+
+    def __call__(self, jobs: Sequence[Job]) -> list[Found]:
+        """What the jobs selected, scored: all of them the whole catalogue, or each of them rows of its own."""
+        if self._balance < 0 or not _is_worth_two_passes(jobs, self._index):
+            return Launch(jobs, self._index).found()
+        found = dict(enumerate(Launch(jobs, self._index, in_two_passes=True).found_in_two_passes()))
+        unproven = [place for place, own in found.items() if own is None]
+        self._balance = min(self._balance + len(jobs) - 2 * len(unproven), PATIENCE)
+        if unproven:
+            again = Launch([jobs[place] for place in unproven], self._index).found()
+            found |= dict(zip(unproven, again, strict=True))
+        return [own for own in found.values() if own is not None]
+
+
+def _is_worth_two_passes(jobs: Sequence[Job], index: ResidentIndex) -> bool:
+    if any(job.selected.rows is not None or KEPT * job.k >= index.size for job in jobs):
+        return False
+    products = 0
+    for name, items in index.items.items():
+        tokens = sum(len(job.user.spaces[name].tokens) for job in jobs if name in job.user.spaces)
+        products += tokens * len(items.vectors) if items.storage == COARSE else 0
+    return products >= WORTH_TWO_PASSES
+
+
+class Launch:
+    """Jobs, and on the device all that they need and that does not depend on what is found there: sent in one copy."""
+
+    def __init__(self, jobs: Sequence[Job], index: ResidentIndex, in_two_passes: bool = False) -> None:
+        self._jobs, self._index = jobs, index
+        self._most = max(job.k for job in jobs)
+        rows = [job.selected.rows for job in jobs]
+        chosen = [own for own in rows if own is not None]
+        lengths = [index.size if own is None else len(own) for own in rows]
+        self._width = max(lengths)
+        parcel = Parcel(index.device)
+        counts = parcel.add(np.array(lengths, dtype=np.int64))
+        # All users' rows of the catalogue are one job, so that each item is read once.
+        arrays = candidate_arrays(chosen, index.size) if chosen else (np.array([0, index.size]),)
+        candidates = parcel.add(*arrays)
+        struck = parcel.add(*_struck_out(jobs))
+        names = dict.fromkeys(name for job in jobs for name in job.user.spaces)
+        self._spaces = [SpaceLaunch(name, jobs, index, parcel, not chosen, in_two_passes) for name in names]
+        parcel.send()
+        [self._counts] = parcel[counts]
+        *picked, offsets = parcel[candidates]
+        self._candidates = Candidates(picked[0] if picked else None, offsets, self._width)
+        self._struck = parcel[struck]
+
+    def found(self) -> list[Found]:
+        """The best of each job."""
+        units = [space.unit_scores(self._candidates) for space in self._spaces]
+        scores = self._aggregated(units, self._counts, self._width)
+        self._strike_out(scores)
+        positions, best = top_k(scores, self._most)
+        return _found(self._jobs, self._names, download(positions, best, *self._of_best(units, positions)))
+
+    def found_in_two_passes(self) -> list[Found | None]:
+        """The same, from scores by queries of 8 bits of all items, and by those of 16 of the few best of these.
+
+        None where an item that was left out might be one of the best.
+        """
+        units = [space.unit_scores(self._candidates, coarse=True) for space in self._spaces]
+        scores = self._aggregated(units, self._counts, self._width)
+        self._strike_out(scores)
+        keep = min(max(KEPT * self._most, LEAST_KEPT), self._width)
+        rows, coarse = top_k(scores, keep)
+        rows, _ = rows.sort(dim=1)  # of equal scores the earlier item wins
+        held = rows.clamp(min=0)
+        kept = Candidates(held.view(-1), torch.arange(0, held.numel() + 1, keep, device=held.device), keep)
+        units = [space.unit_scores_of(kept) for space in self._spaces]
+        scores = self._aggregated(units, torch.full_like(self._counts, keep), keep)
+        places, best = top_k(scores.masked_fill(rows < 0, float("-inf")), self._most)
+        positions = torch.where(places < 0, -1, rows.gather(1, places.clamp(min=0)))
+        is_proven = self._is_proven(coarse, best) | (keep == self._width)
+        *found, proven = download(positions, best, *self._of_best(units, places), is_proven.to(torch.int32))
+        best_of = _found(self._jobs, self._names, found)
+        return [own if sure else None for own, sure in zip(best_of, proven.tolist(), strict=True)]
+
+    def _is_proven(self, coarse: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
+        """Whether no item that was left out, whose coarse score is at most the last of ``coarse`` [B, keep], can be
+        better than the last of ``best`` [B, k]: bool [B].
+        """
+        beyond = coarse[:, -1]
+        error = AGGREGATION * torch.maximum(coarse[:, 0].abs(), beyond.abs())
+        for space in self._spaces:
+            error = error + space.largest_error(len(self._jobs))
+        return (beyond + error < best[:, -1]) | (beyond == float("-inf"))
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of device memory."""
-        return sum(held.nbytes for held in {id(held): held for held in self._all()}.values())
+    def _names(self) -> list[str]:
+        return [space.name for space in self._spaces]
 
-    def _all(self) -> list[DeviceItems]:
-        return [*self.items.values(), *self.segments.values()]
+    def _aggregated(self, units: Sequence[torch.Tensor], counts: torch.Tensor, width: int) -> torch.Tensor:
+        """One score an item, float32 [B, width]."""
+        scores = torch.zeros((len(self._jobs), width), dtype=torch.float32, device=self._index.device)
+        for space, own in zip(self._spaces, units, strict=True):
+            for hierarchy in space.hierarchies:
+                aggregate(own, hierarchy, counts, scores, add=True)
+        return scores
 
+    def _strike_out(self, scores: torch.Tensor) -> None:
+        """-inf for what may not be in the answer."""
+        users, columns = self._struck
+        if len(users):
+            scores[users, columns] = float("-inf")
 
-@dataclass(frozen=True)
-class Job:
-    """A user of a request, at its place there; the best ``k`` of ``selected`` are wanted."""
-
-    place: int
-    user: UserSegments
-    selected: Selected
-    k: int
-    channels: Sequence[LiveChannel]
-
-    @property
-    def score_rows(self) -> int:
-        """Rows of scores that it takes, at most: of its units, and of the pieces that they are put together from."""
-        return sum(2 * len(space.starts) + PLACES - 1 for space in self.user.spaces.values())
-
-
-@dataclass(frozen=True)
-class Found:
-    """Of a user: positions [c] of the best items and their scores [c], and by space their units' scores [c, G]."""
-
-    positions: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    units: dict[str, NDArray[np.float32]]
-
-
-def launch(jobs: Sequence[Job], index: ResidentIndex) -> list[Found]:
-    """Score what the jobs selected: all of them the whole catalogue, or each of them rows of its own."""
-    rows = [job.selected.rows for job in jobs]
-    chosen = [own for own in rows if own is not None]
-    lengths = [index.size if own is None else len(own) for own in rows]
-    parcel = Parcel(index.device)
-    counts = parcel.add(np.array(lengths, dtype=np.int64))
-    # All users' rows of the catalogue are one job, so that each item is read once.
-    candidates = parcel.add(*candidate_arrays(chosen, index.size)) if chosen else parcel.add(np.array([0, index.size]))
-    struck = parcel.add(*_struck_out(jobs))
-    names = dict.fromkeys(name for job in jobs for name in job.user.spaces)
-    spaces = [_Space(name, jobs, index, parcel, together=not chosen) for name in names]
-    parcel.send()
-
-    *picked, offsets = parcel[candidates]
-    scored = Candidates(picked[0] if picked else None, offsets, max(lengths))
-    scores = torch.zeros((len(jobs), max(lengths)), dtype=torch.float32, device=index.device)
-    units = [space.unit_scores(parcel, scored) for space in spaces]
-    for space, own in zip(spaces, units, strict=True):
-        for hierarchy in space.hierarchies(parcel):
-            aggregate(own, hierarchy, parcel[counts][0], scores, add=True)
-    users, columns = parcel[struck]
-    if len(users):
-        scores[users, columns] = float("-inf")
-    positions, best = top_k(scores, max(job.k for job in jobs))
-    # Where nothing was found (-1), anything will do: it is cut off below.
-    held = positions.clamp(min=0)
-    of_best = [own.gather(1, held[space.unit_users(parcel)]) for space, own in zip(spaces, units, strict=True)]
-    return _found(jobs, [space.name for space in spaces], download(positions, best, *of_best))
+    def _of_best(self, units: Sequence[torch.Tensor], columns: torch.Tensor) -> list[torch.Tensor]:
+        """The units' scores of the best items, at ``columns`` [B, k]. Of nothing (-1) any: they are cut off later."""
+        held = columns.clamp(min=0)
+        return [own.gather(1, held[space.unit_users]) for space, own in zip(self._spaces, units, strict=True)]
 
 
 def _struck_out(jobs: Sequence[Job]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Users and columns of what may not be in the answer."""
-    struck = [np.empty(0, dtype=np.int64) if own is None else np.flatnonzero(~own) for own in _allowed(jobs)]
+    allowed = [job.selected.allowed for job in jobs]
+    struck = [np.empty(0, dtype=np.int64) if own is None else np.flatnonzero(~own) for own in allowed]
     return np.repeat(np.arange(len(jobs)), [len(own) for own in struck]), np.concatenate(struck)
-
-
-def _allowed(jobs: Sequence[Job]) -> list[NDArray[np.bool_] | None]:
-    return [job.selected.allowed for job in jobs]
-
-
-class _Space:
-    """The users' segments in one space: put into a parcel, and when that has been sent, scored."""
-
-    def __init__(self, name: str, jobs: Sequence[Job], index: ResidentIndex, parcel: Parcel, together: bool) -> None:
-        self.name = name
-        self._items, self._segments = index.items[name], index.segments[name]
-        spaces = [job.user.spaces.get(name) for job in jobs]
-        there = [space for space in spaces if space is not None]
-        pool = Pool.of([space.tokens for space in there])
-        weights = np.concatenate([space.token_weights for space in there])
-        layout = _layout(spaces, together)
-        if pool.order is not None:
-            layout = layout.reading(pool.order)
-            weights[pool.order] = weights.copy()
-        self._layout = layout
-        self._tensors = pool.tensors
-        self._places = parcel.add(pool.places)
-        self._host = parcel.add(*(() if pool.host is None else (pool.host,)))
-        self._weights = parcel.add(weights)
-        self._arrays = parcel.add(*layout.arrays)
-        counts = [0 if space is None else len(space.starts) for space in spaces]
-        self._unit_users = parcel.add(np.repeat(np.arange(len(jobs)), counts))
-        self._hierarchies = [
-            (parcel.add(*hierarchy_arrays(users, method)), method, temperature)
-            for (method, temperature), users in _channels(name, jobs, np.cumsum([0, *counts])).items()
-        ]
-
-    def unit_scores(self, parcel: Parcel, candidates: Candidates) -> torch.Tensor:
-        """Scores of all users' units, float32 [G, most candidates of a user]."""
-        [places], [weights] = parcel[self._places], parcel[self._weights]
-        looked_up = [self._segments.at(places)] if len(places) else []
-        parts = [*looked_up, *parcel[self._host], *(tensor.to(places.device) for tensor in self._tensors)]
-        tokens = parts[0] if len(parts) == 1 else torch.cat(parts)
-        queries = pack(tokens, weights, self._layout, self._items, there=parcel[self._arrays])
-        return unit_scores(queries, self._items, candidates)
-
-    def hierarchies(self, parcel: Parcel) -> list[Hierarchy]:
-        """Every user's channels, over the units of all users; one each way of aggregating."""
-        return [Hierarchy.there(parcel[added], method, degrees) for added, method, degrees in self._hierarchies]
-
-    def unit_users(self, parcel: Parcel) -> torch.Tensor:
-        """The user of each unit, int64 [G]."""
-        [users] = parcel[self._unit_users]
-        return users
-
-
-def _layout(spaces: Sequence[SpaceTokens | None], together: bool) -> Layout:
-    nothing = np.empty(0, dtype=np.int64)
-    return Layout.of(
-        [0 if space is None else len(space.tokens) for space in spaces],
-        [nothing if space is None else space.starts for space in spaces],
-        together,
-    )
-
-
-def _channels(
-    name: str, jobs: Sequence[Job], begins: NDArray[np.int64]
-) -> dict[tuple[str, float], list[list[Channel]]]:
-    """The users' channels in a space by their way of aggregating; a user's units begin at ``begins``."""
-    ways: dict[tuple[str, float], list[list[Channel]]] = {}
-    for place, (job, begin) in enumerate(zip(jobs, begins[:-1].tolist(), strict=True)):
-        for channel in job.channels:
-            if channel.space == name:
-                users = ways.setdefault((channel.method, channel.temperature), [[] for _ in jobs])
-                spans = begin + unit_spans(job.user.spaces[name])[channel.columns]
-                users[place].append(Channel(spans, channel.weights, channel.scale))
-    return ways
 
 
 def _found(jobs: Sequence[Job], names: Sequence[str], downloaded: Sequence[NDArray[Any]]) -> list[Found]:

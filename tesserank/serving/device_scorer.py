@@ -15,7 +15,8 @@ from tesserank.devices import choose_device, current
 from tesserank.index import ItemIndex
 from tesserank.segments.config import SegmentsConfig
 from tesserank.serving.aggregation import ChannelAggregation
-from tesserank.serving.device_launch import Found, Job, ResidentIndex, launch
+from tesserank.serving.device_jobs import Found, Job, ResidentIndex
+from tesserank.serving.device_launch import Launcher
 from tesserank.serving.device_tokens import PARTS
 from tesserank.serving.request import RankingOptions, check_options
 from tesserank.serving.scorer import Ranking, warm_up_users
@@ -44,6 +45,7 @@ class DeviceScorer:
         self._selection = Selection(index)
         self._aggregation = ChannelAggregation(index, config)
         self._resident = ResidentIndex.upload(index, self._device)
+        self._launch = Launcher(self._resident)
 
     @property
     def nbytes(self) -> int:
@@ -65,7 +67,7 @@ class DeviceScorer:
         with current(self._device), torch.inference_mode():
             for batch in self._batches(jobs):
                 began = perf_counter()
-                found = launch(batch, self._resident)
+                found = self._launch(batch)
                 seconds = {"propose": share, "maxsim": (perf_counter() - began) / len(batch)}
                 rankings |= {
                     job.place: self._explained(job, own, seconds) for job, own in zip(batch, found, strict=True)

@@ -79,6 +79,14 @@ class Pool:
         host = np.concatenate(arrays) if arrays else None
         return Pool(places, host, tuple(tensors), _order(parts, kinds) if (np.diff(kinds) < 0).any() else None)
 
+    def pooled(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values of the tokens [Q] in the pool's order."""
+        if self.order is None:
+            return values
+        found = np.empty_like(values)
+        found[self.order] = values
+        return found
+
 
 def _kind(part: Any) -> int:
     """Where in the pool it comes: first what is resident, then arrays, then tensors."""

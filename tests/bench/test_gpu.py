@@ -22,7 +22,7 @@ from tesserank.errors import ConfigError
 from tesserank.paths import CHECKOUT
 from tesserank_bench.errors import BenchmarkError
 from tesserank_bench.gpu import ceilings, command, contestants, plan, run, suite, timing
-from tesserank_bench.gpu.contestants import ANSWER, KERNEL, LOOP
+from tesserank_bench.gpu.contestants import ANSWER, KERNEL, LOOP, SERVED, TWO_PASSES
 from tesserank_bench.gpu.material import Material
 from tesserank_bench.gpu.plan import FULL, QUICK, Shape
 from tesserank_bench.gpu.verdicts import verdicts
@@ -77,6 +77,9 @@ def test_the_whole_run_writes_a_result(tmp_path: Path, monkeypatch: pytest.Monke
     for name in contestants.PEERS:
         assert candidates["seconds"][name] == f"not measured: {name} is not installed"
     assert 0 < candidates["error_of_bound"] <= 1
+    assert [{SERVED, TWO_PASSES} & set(shape["seconds"]) for shape in result["shapes"]] == [
+        {SERVED}, {SERVED}, set(), {SERVED, TWO_PASSES}
+    ]  # fmt: skip
     assert {entry["verdict"] for entry in result["targets"]} >= {"met", "not met", "not measured"}
 
 

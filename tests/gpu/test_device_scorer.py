@@ -19,7 +19,8 @@ from tesserank.index import save_index
 from tesserank.maxsim.gpu.bounds import error_bound
 from tesserank.maxsim.gpu.items import DeviceItems
 from tesserank.serving import device_scorer
-from tesserank.serving.device_launch import Found, Job, ResidentIndex, launch
+from tesserank.serving.device_jobs import Found, Job
+from tesserank.serving.device_launch import Launcher
 from tesserank.serving.device_scorer import DeviceScorer
 from tesserank.serving.device_tokens import PARTS
 from tesserank.serving.interaction import LateInteraction
@@ -120,11 +121,13 @@ def test_users_that_do_not_fit_memory_together_are_scored_one_after_the_other(mo
     together = scorer.rank(users, [ALL] * 3)
     launches: list[int] = []
 
-    def counting(jobs: Sequence[Job], index: ResidentIndex) -> list[Found]:
-        launches.append(len(jobs))
-        return launch(jobs, index)
+    launch = Launcher.__call__
 
-    monkeypatch.setattr(device_scorer, "launch", counting)
+    def counting(launcher: Launcher, jobs: Sequence[Job]) -> list[Found]:
+        launches.append(len(jobs))
+        return launch(launcher, jobs)
+
+    monkeypatch.setattr(Launcher, "__call__", counting)
     monkeypatch.setattr(device_scorer, "SCORES_BYTES", 1)
     for alone, before in zip(scorer.rank(users, [ALL] * 3), together, strict=True):
         np.testing.assert_allclose(alone.scores, before.scores, atol=1e-5)

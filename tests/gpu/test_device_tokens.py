@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tesserank.maxsim.gpu.upload import Parcel, download, upload
-from tesserank.serving.device_launch import ResidentIndex
+from tesserank.serving.device_jobs import ResidentIndex
 from tesserank.serving.device_scorer import DeviceScorer
 from tesserank.serving.device_tokens import PARTS, Parts, Pool, Resident
 from tesserank.serving.lookup import ARRAYS

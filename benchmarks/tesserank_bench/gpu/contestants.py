@@ -11,10 +11,14 @@ from tesserank.maxsim.gpu import reference
 from tesserank.maxsim.gpu.aggregate import aggregate, top_k
 from tesserank.maxsim.gpu.scores import unit_scores
 from tesserank.maxsim.gpu.tile import Tile
-from tesserank_bench.gpu.material import Material
+from tesserank.serving.device_jobs import ResidentIndex
+from tesserank.serving.device_launch import Launch
+from tesserank.serving.device_space import COARSE
+from tesserank_bench.gpu.material import SPACE, Material
 
 Call = Callable[[], object]
 KERNEL, ANSWER, LOOP, TORCH = "kernel", "kernel, aggregation, top-k", "a launch a segment", "torch"
+SERVED, TWO_PASSES = "served", "served, in two passes"
 FLASH, LATE = "flash-maxsim", "late-interaction-kernels"
 PEERS: Mapping[str, str] = {FLASH: "flash_maxsim", LATE: "late_interaction_kernels"}
 _TORCH_LIMIT = 8 << 30  # bytes of similarities that torch would write to memory
@@ -35,6 +39,29 @@ def answer(material: Material) -> Call:
         unit_scores(material.queries, material.items, material.candidates, None, units)
         aggregate(units, material.hierarchy, material.counts, scores)
         return top_k(scores, material.shape.top)
+
+    return run
+
+
+def served(material: Material) -> Call | None:
+    """The answer as the server makes it, from host memory to host memory; None where it has no such queries."""
+    return None if not material.shape.wide else _launched(material, in_two_passes=False)
+
+
+def in_two_passes(material: Material) -> Call | None:
+    """The same in two passes, proven or not, which is the data's affair; None where there is nothing to gain."""
+    shape = material.shape
+    return _launched(material, True) if shape.wide and shape.storage == COARSE and not shape.gathered else None
+
+
+def _launched(material: Material, in_two_passes: bool) -> Call:
+    resident = {SPACE: material.items}
+    index = ResidentIndex(material.tokens.device, resident, resident, len(material.items))
+    jobs = material.jobs()
+
+    def run() -> object:
+        launch = Launch(jobs, index, in_two_passes)
+        return launch.found_in_two_passes() if in_two_passes else launch.found()
 
     return run
 

@@ -11,9 +11,14 @@ from tesserank.maxsim.gpu.aggregate import Channel, Hierarchy
 from tesserank.maxsim.gpu.items import STORAGE, DeviceItems
 from tesserank.maxsim.gpu.query import Layout, Queries, pack
 from tesserank.maxsim.gpu.scores import Candidates
+from tesserank.serving.aggregation import LiveChannel
+from tesserank.serving.device_jobs import Job
+from tesserank.serving.segments import SpaceTokens, UserSegments
+from tesserank.serving.selection import Selected
 from tesserank_bench.gpu.plan import Shape
 
 _ROWS_AT_ONCE = 1 << 22
+SPACE = "text"
 EXTRA = 4  # times as many items as candidates lie in the index that they are picked from
 
 
@@ -61,6 +66,29 @@ class Material:
             hierarchy=Hierarchy.of([[Channel(own, ones, 1.0)] for own in spans], "softmax", 0.05, device),
             counts=torch.full((shape.users,), shape.items, dtype=torch.int64, device=device),
         )
+
+    def jobs(self) -> list[Job]:
+        """The users as the server's scorer has them."""
+        shape, step = self.shape, self.shape.segments * self.shape.length
+        segments, ones = np.arange(shape.segments), np.ones(shape.segments, dtype=np.float32)
+        rows = None if self.rows is None else np.sort(self.rows.cpu().numpy())
+        channel = LiveChannel(SPACE, slice(0, shape.segments), ones, 1.0, "softmax", 0.05)
+        weights = self.weights[:step].cpu().numpy()
+        return [
+            Job(
+                place=user,
+                user=UserSegments(
+                    labels=("",) * shape.segments,
+                    channels=np.zeros(shape.segments, dtype=np.int32),
+                    weights=ones,
+                    spaces={SPACE: SpaceTokens(segments, own, weights, segments * shape.length, unit_segment=segments)},
+                ),
+                selected=Selected(rows, None, 0),
+                k=shape.top,
+                channels=[channel],
+            )
+            for user, own in enumerate(self.tokens.split(step))
+        ]
 
     def part(self, segment: int) -> Queries:
         """The packed query of one segment alone, for who launches once a segment. Of the first user."""

@@ -61,6 +61,7 @@ QUICK = (
     Shape(CANDIDATES, 100, 8, 2, 16, gathered=True, over_loop=4.0, over_peers=2.5, top=10),
     Shape(DOCUMENTS, 50, 40, 1, 32, over_peers=0.95, top=10),
     Shape("1M int8", 500, 8, 2, 16, "int8", wide=False, users=2, top=10, at_most_ms=4.0),
+    Shape("1M int8, wide queries", 500, 8, 2, 16, "int8", users=2, top=10),
 )
 ROOFLINE_TARGET = 0.7
 CHECKED_ITEMS = 256  # of each shape, in float64

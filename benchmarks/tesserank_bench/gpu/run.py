@@ -53,6 +53,8 @@ class Bench:
         calls: dict[str, contestants.Call | str | None] = {
             contestants.KERNEL: contestants.kernel(material),
             contestants.ANSWER: contestants.answer(material),
+            contestants.SERVED: contestants.served(material),
+            contestants.TWO_PASSES: contestants.in_two_passes(material),
             contestants.TORCH: contestants.in_torch(material),
         }
         if shape.users == 1:

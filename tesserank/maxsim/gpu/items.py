@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ STORAGE = {
     "fp8": (torch.float8_e4m3fn, 448.0),
 }
 MOST_DIMENSIONS = 512  # a tile of items and some queries must fit a multiprocessor
+_MEASURED_ROWS = 1 << 17  # at once, in float32
 _UPLOADED_ROWS = 1 << 20  # at once: a copy of the whole index would be much to ask of the host
 NARROWEST = {1: 32, 2: 16}  # dimensions of a product on tensor cores, by bytes of a component
 
@@ -78,6 +81,13 @@ class DeviceItems:
     def nbytes(self) -> int:
         """Bytes of device memory."""
         return sum(tensor.numel() * tensor.element_size() for tensor in (self.vectors, self.steps, self.offsets))
+
+    @cached_property
+    def farthest(self) -> float:
+        """Length of the longest vector of numbers, steps left out."""
+        parts = self.vectors.split(_MEASURED_ROWS)
+        squares = [float(part.to(torch.float32).square().sum(dim=1).max()) for part in parts if len(part)]
+        return math.sqrt(max(squares, default=0.0))
 
     @property
     def mean_length(self) -> float:

@@ -93,8 +93,10 @@ class Layout:
             group=GROUP,
         )
 
-    def reading(self, places: NDArray[np.int64]) -> Layout:
-        """The same of tokens that lie elsewhere: each at ``places`` [Q]."""
+    def reading(self, places: NDArray[np.int64] | None) -> Layout:
+        """The same of tokens that lie elsewhere: each at ``places`` [Q]; None: where they did."""
+        if places is None:
+            return self
         return replace(self, sources=np.where(self.sources < 0, -1, places[self.sources]).astype(np.int32))
 
     @property
