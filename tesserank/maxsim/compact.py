@@ -133,16 +133,24 @@ class CompactVectors:
     def item(self, row: int) -> NDArray[np.float32]:
         return self.decode(slice(row, row + 1)).vectors
 
+    def at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self._decoded(places, np.ones_like(places))
+
     def decode(self, rows: Rows | None = None) -> Ragged:
         begins, lengths = self._ranges(slice(None) if rows is None else rows)
-        tokens, offsets = spans(begins, lengths)
+        return Ragged(self._decoded(begins, lengths), np.concatenate([[0], np.cumsum(lengths)]))
+
+    def _decoded(self, begins: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors from each of ``begins`` on, so many of them."""
         if jit.available():
             from tesserank.maxsim.jit import compact
 
-            return Ragged(compact.decode(self, begins, lengths), offsets)
+            decoded: NDArray[np.float32] = compact.decode(self, begins, lengths)
+            return decoded
+        tokens, _ = spans(begins, lengths)
         vectors = np.empty((len(tokens), self.dim), dtype=np.float32)
         vectors[:, self.order] = self.integers(tokens)[:, : self.dim] * np.float32(1 / PEAK)
-        return Ragged(vectors, offsets)
+        return vectors
 
     def take(self, rows: Rows) -> CompactVectors:
         tokens, offsets = spans(*self._ranges(rows))

@@ -60,6 +60,9 @@ class ItemVectors(Protocol):
     def item(self, row: int) -> NDArray[np.float32]:
         """One item's vectors, float32 [M, d]."""
 
+    def at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The token vectors at ``places`` [q] -> [q, d]."""
+
     def decode(self, rows: Rows | None = None) -> Ragged:
         """The vectors of the items of ``rows`` (None: of all) in that order, float32, copied if need be."""
 
@@ -91,6 +94,9 @@ class FloatVectors(Ragged):
 
     def item(self, row: int) -> NDArray[np.float32]:
         return super().item(row).astype(np.float32, copy=False)
+
+    def at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.vectors[places].astype(np.float32, copy=False)
 
     def decode(self, rows: Rows | None = None) -> Ragged:
         taken = self if rows is None else super().take(rows)
@@ -169,6 +175,9 @@ class SteppedVectors:
     def item(self, row: int) -> NDArray[np.float32]:
         codes = self.codes[self.offsets[row] : self.offsets[row + 1]]
         return np.multiply(codes, self.scale, dtype=np.float32)
+
+    def at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.multiply(self.codes[places], self.scale, dtype=np.float32)
 
     def decode(self, rows: Rows | None = None) -> Ragged:
         taken = self if rows is None else self.take(rows)

@@ -60,8 +60,10 @@ class CentroidVectors:
         return len(self.offsets) - 1
 
     def item(self, row: int) -> NDArray[np.float32]:
-        codes = self.codes[self.offsets[row] : self.offsets[row + 1]]
-        vectors: NDArray[np.float32] = self.centroids[codes]
+        return self.at(np.arange(self.offsets[row], self.offsets[row + 1]))
+
+    def at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        vectors: NDArray[np.float32] = self.centroids[self.codes[places]]
         return vectors
 
     def decode(self, rows: Rows | None = None) -> Ragged:

@@ -70,6 +70,9 @@ class PieceVectors:
     def item(self, row: int) -> NDArray[np.float32]:
         return self._joined(self.codes[row : row + 1])
 
+    def at(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self._joined(self.codes[places])
+
     def decode(self, rows: Rows | None = None) -> Ragged:
         codes = self.codes if rows is None else self.codes[rows]
         return Ragged(self._joined(codes), np.arange(len(codes) + 1))

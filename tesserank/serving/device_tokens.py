@@ -30,7 +30,7 @@ class Resident:
 class ResidentLookup(Lookup):
     """A ``Lookup`` that says where vectors lie."""
 
-    def _vectors(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> Resident:
+    def _vectors(self, places: NDArray[np.int64]) -> Resident:
         return Resident(places)
 
 

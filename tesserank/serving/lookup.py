@@ -43,15 +43,15 @@ class Lookup:
         """
         lengths = self._lengths[rows]
         places, _ = spans(self._items.offsets[rows], lengths)
-        tokens, weights = self._vectors(rows, places), self._weights[places]
+        tokens, weights = self._vectors(places), self._weights[places]
         if group_by_item:
             return TokenRows(tokens, weights, lengths, counts)
         of_segments = np.add.reduceat(lengths, np.cumsum(counts) - counts)
         return TokenRows(tokens, weights, of_segments, np.ones_like(counts))
 
-    def _vectors(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> Any:
-        """The token vectors of ``rows``, which lie at ``places``."""
-        return self._items.decode(rows).vectors
+    def _vectors(self, places: NDArray[np.int64]) -> Any:
+        """The token vectors at ``places``, in the scorer's form."""
+        return self._items.at(places)
 
 
 @dataclass(frozen=True)

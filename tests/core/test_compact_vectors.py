@@ -133,6 +133,11 @@ def test_every_way_to_ask_gives_the_same_vectors(items: CompactVectors, data: st
                 np.testing.assert_array_equal(found.item(position), everything.item(row), strict=True)
     for row in range(len(items)):
         np.testing.assert_array_equal(items.item(row), everything.item(row), strict=True)
+    places = np.flatnonzero(np.arange(items.offsets[-1]) % 3)[::-1]
+    np.testing.assert_array_equal(items.at(places), everything.vectors[places], strict=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jit, "available", lambda: False)
+        np.testing.assert_array_equal(items.at(places), everything.vectors[places], strict=True)
 
 
 @given(compacts)

@@ -113,6 +113,7 @@ def test_piece_vectors_are_item_vectors() -> None:
     rows = np.array([4, 0])
     np.testing.assert_array_equal(items.decode(rows).vectors, decoded.vectors[rows])
     np.testing.assert_array_equal(items.take(rows).decode().vectors, decoded.vectors[rows])
+    np.testing.assert_array_equal(items.at(rows), decoded.vectors[rows])
 
 
 @pytest.mark.parametrize(("dim", "pieces"), [(8, 3), (13, 3), (4, 0)])
