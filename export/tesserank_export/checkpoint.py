@@ -40,15 +40,15 @@ class Checkpoint:
     directory: Path
     digest: str
 
-    def load_model(self) -> Any:
-        """The backbone, float32, in evaluation mode; of an encoder-decoder, its encoder.
+    def load_model(self, dtype: torch.dtype = torch.float32) -> Any:
+        """The backbone in evaluation mode, its weights in ``dtype``; of an encoder-decoder, its encoder.
 
         Eager attention: the form that graph fusion knows. Raises ConfigError if the weights cannot be loaded or leave
         a part of the backbone without values.
         """
         with without_progress_bars(), self._as_config_error("cannot be loaded"):
             model, loading = AutoModel.from_pretrained(
-                self.directory, attn_implementation="eager", dtype=torch.float32, output_loading_info=True
+                self.directory, attn_implementation="eager", dtype=dtype, output_loading_info=True
             )
         missing = sorted(filter(_matters, loading["missing_keys"]))
         if model.config.is_encoder_decoder:

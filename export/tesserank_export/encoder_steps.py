@@ -126,37 +126,43 @@ class EncoderSteps:
         """A directory of the encoder part with the plan of this machine's GPU. Raises ConfigError without one."""
         trt, target = find_tensorrt()
         check_precision(self._options.plan_precision, target)
-        graph = self._plan_graph(projection, backbone, items)
+        source = self._plan_graph(projection, backbone, items)
         timings = self._options.work / f"timings-{target.file}"
 
         def build(scratch: Path) -> None:
             layout = Layout(scratch)
             layout.plans.mkdir(parents=True)
-            (layout.plans / target.file).write_bytes(build_plan(trt, graph, self._profiles(), timings))
+            (layout.plans / target.file).write_bytes(build_plan(trt, source, self._profiles(), timings))
 
-        inputs = [_content(projection, backbone), asdict(target), graph.parent.name]
+        inputs = [_content(projection, backbone), asdict(target), source.parent.name]
         title = f"encoder: TensorRT {target.version} for {target.gpu}"
         return self._steps.run("tensorrt", title, inputs, build) / "encoder"
 
     def _plan_graph(self, projection: Projection, backbone: Path, items: TokenIds) -> Path:
         """The graph of a plan, in the precision that is asked for."""
         precision = self._options.plan_precision
+        inputs: list[Any] = [_content(projection, backbone), precision]
+        if precision == "bf16":
+            write = partial(plan_graph.write_bfloat16, self._checkpoint, projection)
+            return self._written_graph(inputs, write)
         plain = Layout(self.plain(projection, backbone).parent).plain_encoder
-        if precision == "fp32":
-            return plain
-        # Others than those of the parity report, which would flatter.
-        texts = self._sampled(items, _PARITY_TEXTS, _PARITY_TEXTS + _CALIBRATION_TEXTS) if precision == "fp8" else []
+        if precision == "fp16":
+            return self._written_graph(inputs, partial(plan_graph.to_float16, plain))
+        if precision == "fp8":
+            # Others than those of the parity report, which would flatter, where there are so many.
+            chosen = self._sampled(items, _PARITY_TEXTS, _PARITY_TEXTS + _CALIBRATION_TEXTS)
+            texts = [text.input_ids for text in chosen]
+            inputs.append([ids.tolist() for ids in texts])
+            return self._written_graph(inputs, partial(plan_graph.to_fp8, plain, texts=texts))
+        return plain
+
+    def _written_graph(self, inputs: Sequence[Any], write: Callable[..., None]) -> Path:
+        """What ``write`` writes to a ``path``, in a step of these inputs."""
 
         def build(scratch: Path) -> None:
-            if precision == "bf16":
-                plan_graph.write_bfloat16(self._checkpoint, projection, scratch / _PLAN_GRAPH)
-            elif precision == "fp8":
-                plan_graph.to_fp8(plain, scratch / _PLAN_GRAPH, [text.input_ids for text in texts])
-            else:
-                plan_graph.to_float16(plain, scratch / _PLAN_GRAPH)
+            write(path=scratch / _PLAN_GRAPH)
 
-        inputs = [_content(projection, backbone), precision, [text.input_ids.tolist() for text in texts]]
-        return self._steps.run("plan-graph", f"encoder: plain, {precision}", inputs, build) / _PLAN_GRAPH
+        return self._steps.run("plan-graph", f"encoder: {self._options.plan_precision}", inputs, build) / _PLAN_GRAPH
 
     def _profiles(self) -> list[Profile]:
         """As many as ``configs/tensorrt.pbtxt`` names, also of an encoder whose longest input needs fewer."""

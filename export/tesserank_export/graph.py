@@ -41,7 +41,7 @@ class Backbone(torch.nn.Module):  # type: ignore[misc]  # torch is not followed 
 
     def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.model = checkpoint.load_model().to(dtype)
+        self.model = checkpoint.load_model(dtype)  # not cast afterwards: frequencies of positions stay float32
         self._dtype = dtype
         # A decoder's key-value cache has no place in an encoder.
         takes_cache = "use_cache" in inspect.signature(self.model.forward).parameters

@@ -51,8 +51,8 @@ def write_bfloat16(checkpoint: Checkpoint, projection: Projection, path: Path) -
 def to_fp8(source: Path, path: Path, texts: Sequence[NDArray[np.int64]]) -> None:
     """Write a plain graph whose products with weights are of FP8 (E4M3), everything else in float16.
 
-    Weights, and what is multiplied with them, are rounded to multiples of one step a tensor: its largest magnitude /
-    448, as NVIDIA's Model Optimizer does for max calibration. ``texts``: token ids that show how large activations get.
+    Weights, and what is multiplied with them, become E4M3 numbers times one step a tensor: its largest magnitude / 448,
+    as NVIDIA's Model Optimizer does for max calibration. ``texts``: token ids that show how large activations get.
     Raises ConfigError for a graph without such products.
     """
     full = version_converter.convert_version(onnx.load(source), _FP8_OPSET)
@@ -71,7 +71,7 @@ def to_fp8(source: Path, path: Path, texts: Sequence[NDArray[np.int64]]) -> None
     for activation, peak in peaks.items():
         rounding.add_activation(activation, peak)
     for weight in sorted({weight for _, weight in linear.values()}):
-        rounding.add_weight(weight, numpy_helper.to_array(weights[weight]).astype(np.float32))
+        rounding.add_weight(weight, numpy_helper.to_array(weights[weight]))
     onnx.save(rounding.applied_to(set(linear)), path)
 
 

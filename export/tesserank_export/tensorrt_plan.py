@@ -22,7 +22,7 @@ from tesserank.protocol import SEGMENT_ENCODER
 
 _IDS, _MASK = (tensor.name for tensor in SEGMENT_ENCODER.inputs)
 _EMBEDDINGS = SEGMENT_ENCODER.outputs[0].name
-_FP8_CAPABILITY = (8, 9)
+_CAPABILITIES = {"bf16": ((8, 0), "Ampere"), "fp8": ((8, 9), "Ada, Hopper")}  # the first of each
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,11 @@ def find_tensorrt() -> tuple[ModuleType, Target]:
 
 def check_precision(precision: str, target: Target) -> None:
     """Raises ConfigError where the target's GPU has no products of that precision."""
-    if precision == "fp8" and target.capability < _FP8_CAPABILITY:
-        needed, found = (".".join(map(str, capability)) for capability in (_FP8_CAPABILITY, target.capability))
+    needed, name = _CAPABILITIES.get(precision, ((0, 0), ""))
+    if target.capability < needed:
+        first, found = (".".join(map(str, capability)) for capability in (needed, target.capability))
         raise ConfigError(
-            f"fp8 needs a GPU of compute capability {needed} (Ada, Hopper) or higher, {target.gpu} has {found}: "
+            f"{precision} needs a GPU of compute capability {first} ({name}) or higher, {target.gpu} has {found}: "
             "use --tensorrt-precision fp16"
         )
 

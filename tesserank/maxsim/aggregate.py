@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Scores = NDArray[Any]
+# Of the largest score: what aggregating in float32 may round, some units in the last place, 2 ** -24 each. A rule of
+# thumb: channels that cancel out, or a temperature far above the scores, would round more.
+ROUNDING = 1e-5
 
 
 def aggregate(scores: Scores, weights: NDArray[Any], method: str, temperature: float) -> Scores:

@@ -113,19 +113,19 @@ def _models(connection: Connection, states: dict[str, str]) -> str:
 
 
 def _infer(connection: Connection, stage: Canary, states: dict[str, str], answers: dict[str, Tensors]) -> str:
-    """Sends a canary to every instance and, when the answers are sound, adds the last to ``answers``."""
+    """Sends as many canaries as there are instances and, when the answers are sound, adds the last to ``answers``."""
     model = stage.interface.model
     if states.get(model) != "READY":
         remedy = "make export, then restart the server and read its log"
         raise InferenceFailure(f"the model is {states.get(model, 'absent')}", remedy)
-    # Triton hands requests that come one after the other to one instance after the other.
+    # Triton hands requests that come one after the other to one instance after the other, if no others come between.
     instances = connection.instances(model)
     for _ in range(instances):
         outputs = connection.infer(model, stage.inputs(answers))
         stage.check(outputs)
     answers[model] = outputs
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in list(outputs.items())[:2])
-    return shapes if instances == 1 else f"{shapes}, of {instances} processes"
+    return shapes if instances == 1 else f"{shapes}, of {instances} instances"
 
 
 def _address(url: str) -> tuple[str, int]:

@@ -112,10 +112,6 @@ class ChannelAggregation:
                 )
         return live
 
-    def sensitivity(self, user: UserSegments) -> dict[str, float]:
-        """See ``sensitivity``."""
-        return sensitivity(user, self.channels(user))
-
     def aggregation(self, channel: int) -> tuple[str, float]:
         """The method of a channel, by its position, and its temperature on the scale of raw segment scores."""
         own = self._channels[channel]

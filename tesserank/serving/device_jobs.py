@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from tesserank.serving.selection import Selected
 
 @dataclass(frozen=True)
 class ResidentIndex:
-    """An index in a device's memory, by space: its items, and what its items are as segments."""
+    """An index in a device's memory, by space: its items, and what they are as segments, where they are looked up."""
 
     device: torch.device
     items: Mapping[str, DeviceItems]
@@ -27,13 +27,13 @@ class ResidentIndex:
     size: int
 
     @staticmethod
-    def upload(index: ItemIndex, device: torch.device) -> ResidentIndex:
-        """Raises ValueError as ``DeviceItems.upload``."""
+    def upload(index: ItemIndex, device: torch.device, looked_up: Iterable[str] = ()) -> ResidentIndex:
+        """``looked_up``: the spaces of which segments will be. Raises ValueError as ``DeviceItems.upload``."""
         items = {name: DeviceItems.upload(space.items, device) for name, space in index.spaces.items()}
-        segments = {
-            name: items[name] if space.queries is None else DeviceItems.upload(space.queries, device)
-            for name, space in index.spaces.items()
-        }
+        segments = {}
+        for name in looked_up:
+            queries = index.spaces[name].queries
+            segments[name] = items[name] if queries is None else DeviceItems.upload(queries, device)
         return ResidentIndex(device, items, segments, len(index))
 
     @property

@@ -9,28 +9,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tesserank.maxsim.aggregate import ROUNDING
 from tesserank.maxsim.gpu.aggregate import aggregate, top_k
 from tesserank.maxsim.gpu.scores import Candidates, candidate_arrays
-from tesserank.maxsim.gpu.screen import AGGREGATION
 from tesserank.maxsim.gpu.upload import Parcel, download
 from tesserank.serving.device_jobs import Found, Job, ResidentIndex
 from tesserank.serving.device_space import COARSE, SpaceLaunch
 
-# The whole catalogue is searched in two passes where the second, and what it is chosen by, cost less than queries of 8
-# bits save: these multiply twice as fast. So many products of a token with an item's vector, of 128 dimensions, take an
-# H200 .42 ms in float16 at what torch reaches there (docs/log.md); launching the second pass takes about .1.
+# The whole catalogue is searched in two passes where queries of 8 bits, which multiply twice as fast, save more than
+# the second pass costs. So many products of a token with an item's vector, of 128 dimensions, take an H200 .42 ms in
+# float16 at what torch reaches there (docs/log.md); launching the second pass takes about .1.
 WORTH_TWO_PASSES = 1 << 30
+MOST_AGAIN = 1 / 4  # of these products in the second pass: its items are gathered, and shared by no two users
 # Items that are scored again: so many times as many as are wanted, and at least so many. Of five items' segments in
 # 12,101 items, up to 2.2 times as many were needed for the best 100, and 1.9 for the best ten.
 KEPT, LEAST_KEPT = 4, 64
-PATIENCE = 32  # users, of whom all may be searched for again before two passes are given up
+PATIENCE = 32  # users, of whom all may be searched for again before one pass is taken for a while
 
 
 class Launcher:
     """Launches jobs, those of the whole catalogue in two passes where that pays.
 
-    It does not where items' scores lie so close that what is left out cannot be told from the best: after a while in
-    which it had to search again for more than half of the users, it takes one pass for good.
+    It does not where items' scores lie so close that what is left out cannot be told from the best: after some users
+    more that had to be searched for again than had not, as many launches take one pass. Then it is tried again.
     """
 
     def __init__(self, index: ResidentIndex) -> None:
@@ -39,11 +40,18 @@ class Launcher:
 
     def __call__(self, jobs: Sequence[Job]) -> list[Found]:
         """What the jobs selected, scored: all of them the whole catalogue, or each of them rows of its own."""
-        if self._balance < 0 or not _is_worth_two_passes(jobs, self._index):
+        if not _is_worth_two_passes(jobs, self._index):
             return Launch(jobs, self._index).found()
+        if self._balance < 0:
+            self._balance += 1
+            return Launch(jobs, self._index).found()
+        return self.in_two_passes(jobs)
+
+    def in_two_passes(self, jobs: Sequence[Job]) -> list[Found]:
+        """The same of jobs of the whole catalogue, whether it pays or not."""
         found = dict(enumerate(Launch(jobs, self._index, in_two_passes=True).found_in_two_passes()))
         unproven = [place for place, own in found.items() if own is None]
-        self._balance = min(self._balance + len(jobs) - 2 * len(unproven), PATIENCE)
+        self._balance = max(min(self._balance + len(jobs) - 2 * len(unproven), PATIENCE), -PATIENCE)
         if unproven:
             again = Launch([jobs[place] for place in unproven], self._index).found()
             found |= dict(zip(unproven, again, strict=True))
@@ -51,13 +59,21 @@ class Launcher:
 
 
 def _is_worth_two_passes(jobs: Sequence[Job], index: ResidentIndex) -> bool:
-    if any(job.selected.rows is not None or KEPT * job.k >= index.size for job in jobs):
+    if any(job.selected.rows is not None for job in jobs):
         return False
-    products = 0
+    keep = _kept(jobs, index.size)
+    first, second = 0, 0.0
     for name, items in index.items.items():
-        tokens = sum(len(job.user.spaces[name].tokens) for job in jobs if name in job.user.spaces)
-        products += tokens * len(items.vectors) if items.storage == COARSE else 0
-    return products >= WORTH_TWO_PASSES
+        if items.storage == COARSE:
+            tokens = sum(len(job.user.spaces[name].tokens) for job in jobs if name in job.user.spaces)
+            first += tokens * len(items.vectors)
+            second += tokens * items.mean_length * keep
+    return first >= WORTH_TWO_PASSES and second <= MOST_AGAIN * first
+
+
+def _kept(jobs: Sequence[Job], size: int) -> int:
+    """How many items are scored again, for each user."""
+    return min(max(KEPT * max(job.k for job in jobs), LEAST_KEPT), size)
 
 
 class Launch:
@@ -76,13 +92,17 @@ class Launch:
         arrays = candidate_arrays(chosen, index.size) if chosen else (np.array([0, index.size]),)
         candidates = parcel.add(*arrays)
         struck = parcel.add(*_struck_out(jobs))
+        last = parcel.add(np.array([[job.k - 1] for job in jobs]))
         names = dict.fromkeys(name for job in jobs for name in job.user.spaces)
-        self._spaces = [SpaceLaunch(name, jobs, index, parcel, not chosen, in_two_passes) for name in names]
+        self._spaces = [
+            SpaceLaunch(name, jobs, index, parcel, together=not chosen, in_two_passes=in_two_passes) for name in names
+        ]
         parcel.send()
         [self._counts] = parcel[counts]
         *picked, offsets = parcel[candidates]
         self._candidates = Candidates(picked[0] if picked else None, offsets, self._width)
         self._struck = parcel[struck]
+        [self._last] = parcel[last]
 
     def found(self) -> list[Found]:
         """The best of each job."""
@@ -100,7 +120,7 @@ class Launch:
         units = [space.unit_scores(self._candidates, coarse=True) for space in self._spaces]
         scores = self._aggregated(units, self._counts, self._width)
         self._strike_out(scores)
-        keep = min(max(KEPT * self._most, LEAST_KEPT), self._width)
+        keep = _kept(self._jobs, self._width)
         rows, coarse = top_k(scores, keep)
         rows, _ = rows.sort(dim=1)  # of equal scores the earlier item wins
         held = rows.clamp(min=0)
@@ -109,20 +129,20 @@ class Launch:
         scores = self._aggregated(units, torch.full_like(self._counts, keep), keep)
         places, best = top_k(scores.masked_fill(rows < 0, float("-inf")), self._most)
         positions = torch.where(places < 0, -1, rows.gather(1, places.clamp(min=0)))
-        is_proven = self._is_proven(coarse, best) | (keep == self._width)
+        is_proven = self._is_proven(coarse, best.gather(1, self._last)) | (keep == self._width)
         *found, proven = download(positions, best, *self._of_best(units, places), is_proven.to(torch.int32))
         best_of = _found(self._jobs, self._names, found)
         return [own if sure else None for own, sure in zip(best_of, proven.tolist(), strict=True)]
 
-    def _is_proven(self, coarse: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
+    def _is_proven(self, coarse: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         """Whether no item that was left out, whose coarse score is at most the last of ``coarse`` [B, keep], can be
-        better than the last of ``best`` [B, k]: bool [B].
+        better than the ``last`` [B, 1] of what is wanted: bool [B].
         """
         beyond = coarse[:, -1]
-        error = AGGREGATION * torch.maximum(coarse[:, 0].abs(), beyond.abs())
+        error = ROUNDING * torch.maximum(coarse[:, 0].abs(), beyond.abs())
         for space in self._spaces:
             error = error + space.largest_error(len(self._jobs))
-        return (beyond + error < best[:, -1]) | (beyond == float("-inf"))
+        return (beyond + error < last[:, 0]) | (beyond == float("-inf"))
 
     @property
     def _names(self) -> list[str]:

@@ -31,11 +31,12 @@ class SpaceLaunch:
         jobs: Sequence[Job],
         index: ResidentIndex,
         parcel: Parcel,
+        *,
         together: bool,
         in_two_passes: bool,
     ) -> None:
         self.name = name
-        self._items, self._segments = index.items[name], index.segments[name]
+        self._items, self._segments = index.items[name], index.segments.get(name)
         self._parcel = parcel
         spaces = [job.user.spaces.get(name) for job in jobs]
         there = [space for space in spaces if space is not None]
@@ -96,7 +97,7 @@ class SpaceLaunch:
     def _tokens(self) -> torch.Tensor:
         """All users' token vectors, as the pool has them."""
         [places] = self._parcel[self._places]
-        looked_up = [self._segments.at(places)] if len(places) else []
+        looked_up = [] if self._segments is None or not len(places) else [self._segments.at(places)]
         parts = [*looked_up, *self._parcel[self._host], *(tensor.to(places.device) for tensor in self._tensors)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 

@@ -45,7 +45,9 @@ class Parts:
 
     def __getitem__(self, which: NDArray[np.bool_]) -> Parts:
         masks = np.split(which, np.cumsum([len(part) for part in self.parts])[:-1])
-        return Parts(tuple(part[mask] for part, mask in zip(self.parts, masks, strict=True)))
+        # Picking from a tensor of a GPU waits for it.
+        kept = (part if mask.all() else part[mask] for part, mask in zip(self.parts, masks, strict=True))
+        return Parts(tuple(kept))
 
 
 def _join(parts: Sequence[Any]) -> Parts:

@@ -108,9 +108,8 @@ class Dispatcher:
         return False
 
     def _finish(self, jobs: list[_Job]) -> None:
-        answers = self._ranker.finish_all([job.request for job in jobs])
-        for job, answer in zip(jobs, answers, strict=True):
+        for place, answer in self._ranker.finish_all([job.request for job in jobs]):
             try:
-                job.reply(answer)
+                jobs[place].reply(answer)
             except Exception as error:  # as in submit; an answer that cannot be sent is an error
-                job.reply(error)
+                jobs[place].reply(error)

@@ -111,7 +111,7 @@ class SegmentEmbedder:
 
         Raises ArtifactError or ConfigError if they are not usable.
         """
-        index = index or load_index(Layout(root).index)
+        index = load_index(Layout(root).index) if index is None else index
         tokenizer = TextTokenizer(Layout(root).tokenizer)
         return cls(index, open_segments(root, index), open_template(root), tokenizer, cache, encode, rows, form)
 

@@ -17,7 +17,7 @@ from tesserank.maxsim.ragged import spans
 class TokenRows:
     """The token vectors of consecutive segments of one user in one space."""
 
-    tokens: Any  # float32 [q, d]: an array, or a tensor of a device
+    tokens: Any  # float32 [q, d]: an array; for a scorer of a device, a tensor there or ``device_tokens.Resident``
     weights: NDArray[np.float32]  # [q]
     unit_lengths: NDArray[np.int64]  # [g] tokens of each unit
     segment_units: NDArray[np.int64]  # [s] units of each segment

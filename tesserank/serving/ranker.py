@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tesserank.artifact.layout import Layout
 from tesserank.encoding.batch import BUCKETS, Encode, EncoderRows
 from tesserank.encoding.cache import SegmentCache
 from tesserank.encoding.providers import AUTO, CPU
-from tesserank.errors import ConfigError
+from tesserank.errors import ConfigError, RequestError
 from tesserank.index import ItemIndex, load_index
 from tesserank.search import open_proposer
 from tesserank.segments.config import SegmentsConfig
@@ -110,36 +110,54 @@ class SegmentRanker:
 
     def finish(self, request: PlannedRequest) -> Arrays:
         """The answer of a request that misses nothing any more. Raises a RequestError if an option cannot be used."""
-        [(embedded, rankings)] = self._rank([request])
-        return self._packed(embedded, rankings)
+        embedded = self._gathered(request)
+        return self._packed(embedded, self._scorer.rank(embedded.segments, request.options))
 
-    def finish_all(self, requests: Sequence[PlannedRequest]) -> Iterator[Arrays | Exception]:
-        """The answer of each request that misses nothing any more, or its error, in turn: they are ranked at once."""
-        try:
-            ranked = self._rank(requests)
-        except Exception as error:  # of one of them, whatever it is: no other's client must hear of it
-            if len(requests) == 1:
-                yield error
-            else:
-                for request in requests:
-                    yield from self.finish_all([request])
-            return
-        for embedded, rankings in ranked:
+    def finish_all(self, requests: Sequence[PlannedRequest]) -> Iterator[tuple[int, Arrays | Exception]]:
+        """Of each request that misses nothing any more its place and its answer, or its error, as soon as it is there:
+        they are ranked together.
+        """
+        waiting: dict[int, _Waiting] = {}
+        for place, request in enumerate(requests):
             try:
-                answer: Arrays | Exception = self._packed(embedded, rankings)
+                waiting[place] = _Waiting(request, self._gathered(request))
             except Exception as error:
-                answer = error
-            yield answer
+                yield place, error
+        yield from self._finished(waiting)
 
-    def _rank(self, requests: Sequence[PlannedRequest]) -> list[tuple[EmbeddedUsers, list[Ranking]]]:
-        """Each request's users and their rankings, by one call of the scorer."""
-        gathered: list[EmbeddedUsers] = []
-        for request in requests:
-            with self._clock.measure(stages.GATHER):
-                gathered.append(self._embedder.finish(request.users))
-        users = [user for embedded in gathered for user in embedded.segments]
-        rankings = iter(self._scorer.rank(users, [option for request in requests for option in request.options]))
-        return [(embedded, list(islice(rankings, len(embedded.segments)))) for embedded in gathered]
+    def _finished(self, waiting: dict[int, _Waiting]) -> Iterator[tuple[int, Arrays | Exception]]:
+        """Takes those that it yields out of ``waiting``."""
+        users = [(place, user) for place, one in waiting.items() for user in one.embedded.segments]
+        options = [option for one in waiting.values() for option in one.request.options]
+        try:
+            for number, ranking in self._scorer.rank_each([user for _, user in users], options):
+                place = users[number][0]
+                one = waiting[place]
+                one.rankings[number] = ranking
+                if len(one.rankings) == len(one.embedded.segments):
+                    del waiting[place]
+                    yield place, self._answer(one)
+            return
+        except Exception as error:  # of one of those that are left, whatever it is: no other's client must hear of it
+            failure = error
+        places = list(waiting)
+        if len(places) <= 1:
+            yield from ((place, failure) for place in places)
+            return
+        if not isinstance(failure, RequestError):
+            traceback.print_exception(failure)
+        for half in (places[: len(places) // 2], places[len(places) // 2 :]):
+            yield from self._finished({place: waiting[place].anew() for place in half})
+
+    def _gathered(self, request: PlannedRequest) -> EmbeddedUsers:
+        with self._clock.measure(stages.GATHER):
+            return self._embedder.finish(request.users)
+
+    def _answer(self, one: _Waiting) -> Arrays | Exception:
+        try:
+            return self._packed(one.embedded, [one.rankings[number] for number in sorted(one.rankings)])
+        except Exception as error:
+            return error
 
     def _packed(self, embedded: EmbeddedUsers, rankings: Sequence[Ranking]) -> Arrays:
         for ranking in rankings:
@@ -149,12 +167,27 @@ class SegmentRanker:
             return self._pack(rankings, max(map(len, embedded.segments))) | segment_arrays(embedded)
 
 
-def open_scorer(root: Path, index: ItemIndex, config: SegmentsConfig, threads: int, device: str = CPU) -> Scorer:
+@dataclass(frozen=True)
+class _Waiting:
+    """A request among those that are ranked together, and the rankings of its users that are there, by number."""
+
+    request: PlannedRequest
+    embedded: EmbeddedUsers
+    rankings: dict[int, Ranking] = field(default_factory=dict)
+
+    def anew(self) -> _Waiting:
+        return _Waiting(self.request, self.embedded)
+
+
+def open_scorer(
+    root: Path, index: ItemIndex, config: SegmentsConfig, threads: int, device: str = CPU, looks_up: bool = True
+) -> Scorer:
     """The scorer of an artefact's index, warmed up; on the CPU it searches the catalogue as the segments file says.
+    Without ``looks_up`` it is given the vectors of all segments: see ``DeviceScorer``.
 
     Raises ArtifactError if the index was not exported for that, ConfigError for a device that cannot be had.
     """
-    if device != CPU and (there := _on_device(index, config, device)) is not None:
+    if device != CPU and (there := _on_device(index, config, device, looks_up)) is not None:
         return there
     proposer = open_proposer(Layout(root).index, index, config, threads)
     scorer = SegmentScorer.threaded(index, config, threads, proposer)
@@ -162,7 +195,7 @@ def open_scorer(root: Path, index: ItemIndex, config: SegmentsConfig, threads: i
     return scorer
 
 
-def _on_device(index: ItemIndex, config: SegmentsConfig, device: str) -> Scorer | None:
+def _on_device(index: ItemIndex, config: SegmentsConfig, device: str, looks_up: bool) -> Scorer | None:
     """The scorer of a GPU; None where the device ``auto`` finds none."""
     try:
         from tesserank.devices import choose_device
@@ -174,6 +207,6 @@ def _on_device(index: ItemIndex, config: SegmentsConfig, device: str) -> Scorer 
         ) from error
     if device == AUTO and choose_device(device).type == CPU:
         return None
-    scorer = DeviceScorer(index, config, device)
+    scorer = DeviceScorer(index, config, device, looks_up)
     scorer.warm_up()
     return scorer

@@ -57,6 +57,11 @@ class Scorer(Protocol):
     def rank(self, users: Sequence[UserSegments], options: Sequence[RankingOptions]) -> list[Ranking]:
         """Rank for each of B users. Raises a RequestError naming the user's row if an option cannot be used."""
 
+    def rank_each(
+        self, users: Sequence[UserSegments], options: Sequence[RankingOptions]
+    ) -> Iterator[tuple[int, Ranking]]:
+        """``rank``, user by user with its row, in whatever order they are done."""
+
 
 class SegmentScorer:
     """Ranks items by late interaction. ``SegmentScorer.reference`` is the same in float64, without the fast path.
@@ -115,6 +120,12 @@ class SegmentScorer:
             self._rank_user(user, option, k, row)
             for row, (user, option, k) in enumerate(zip(users, options, ks, strict=True))
         ]
+
+    def rank_each(
+        self, users: Sequence[UserSegments], options: Sequence[RankingOptions]
+    ) -> Iterator[tuple[int, Ranking]]:
+        """See ``Scorer``."""
+        return enumerate(self.rank(users, options))
 
     def _rank_user(self, user: UserSegments, options: RankingOptions, k: int, row: int) -> Ranking:
         started = perf_counter()

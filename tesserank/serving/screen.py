@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tesserank.maxsim import cpu
+from tesserank.maxsim.aggregate import ROUNDING
+from tesserank.serving.aggregation import sensitivity
 from tesserank.serving.interaction import LateInteraction, Rows
 from tesserank.serving.segments import UserSegments
 
 # With fewer items, or more of them wanted, scoring all of them exactly is as fast. Measured, two threads.
 _LEAST_ITEMS = 1_000
 _ITEMS_PER_WANTED = 10
-# Aggregating in float32 rounds too, by some units in the last place of the largest score: 2 ** -24 each.
-_ROUNDING = 1e-5
 
 
 class Screen:
@@ -52,8 +52,8 @@ class Screen:
 
     def _error(self, user: UserSegments, scores: NDArray[np.float32]) -> float:
         """The most that a score is off by."""
-        error = _ROUNDING * float(np.abs(scores[scores > -np.inf]).max(initial=0))
-        for name, change in self._coarse.sensitivity(user).items():
+        error = ROUNDING * float(np.abs(scores[scores > -np.inf]).max(initial=0))
+        for name, change in sensitivity(user, self._coarse.channels(user)).items():
             space = user.spaces[name]
             error += change * cpu.coarse_error(
                 space.tokens, space.token_weights, space.starts, self._coarse.items[name]

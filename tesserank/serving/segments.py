@@ -23,7 +23,8 @@ class SpaceTokens:
     """
 
     segments: NDArray[np.int64]  # [S] positions of these segments among the user's K, ascending
-    tokens: Any  # float32 [Q, d of the space]: an array or, for the scorer of a device, a tensor there
+    # float32 [Q, d of the space]: an array or, for the scorer of a device, a tensor there or ``device_tokens.Parts``
+    tokens: Any
     token_weights: NDArray[np.float32]  # [Q] above 0; those of a unit add up to 1
     starts: NDArray[np.int64]  # [G] first token of each unit
     unit_segment: NDArray[np.int64]  # [G] which of `segments` (0..S-1) a unit belongs to, non-decreasing

@@ -80,6 +80,8 @@ def test_the_whole_run_writes_a_result(tmp_path: Path, monkeypatch: pytest.Monke
     assert [{SERVED, TWO_PASSES} & set(shape["seconds"]) for shape in result["shapes"]] == [
         {SERVED}, {SERVED}, set(), {SERVED, TWO_PASSES}
     ]  # fmt: skip
+    assert ["proven_share" in shape for shape in result["shapes"]] == [False, False, False, True]
+    assert 0 <= result["shapes"][-1]["proven_share"] <= 1
     assert {entry["verdict"] for entry in result["targets"]} >= {"met", "not met", "not measured"}
 
 

@@ -47,6 +47,7 @@ class TogetherScorer(SegmentScorer):
     """A scorer that likes up to three requests at once, as a GPU's does, and remembers how many users it was given."""
 
     together = 3
+    most = 1 << 10  # users that it can rank at once
 
     def __init__(self, index: ItemIndex, config: SegmentsConfig) -> None:
         super().__init__(index, config)
@@ -54,6 +55,8 @@ class TogetherScorer(SegmentScorer):
 
     def rank(self, users: Sequence[UserSegments], options: Sequence[RankingOptions]) -> list[Ranking]:
         self.users.append(len(users))
+        if len(users) > self.most:
+            raise MemoryError("too many users at once")
         return super().rank(users, options)
 
 
@@ -172,11 +175,64 @@ def test_one_that_is_wrong_fails_alone_though_it_was_ranked_with_others() -> Non
     desk.encoder.open.set()
     planned = [desk.ranker.plan(arrays) for arrays in requests.values()]
     desk.ranker.encode(planned[:1])
-    answers = dict(zip(requests, desk.ranker.finish_all(planned), strict=True))
+    answers = {list(requests)[place]: answer for place, answer in desk.ranker.finish_all(planned)}
+    assert set(answers) == set(requests)
     assert isinstance(answers["wrong"], TopKTooLargeError)
     assert str(answers["wrong"]).startswith("user 0: "), "its own first user, whatever place it had among the others"
     for name in ("first", "last"):
         assert_same_answer(answers[name], desk.ranker.answer(requests[name]))
+
+
+def test_what_is_too_much_at_once_is_ranked_by_halves_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    desk = Desk(TogetherScorer)
+    assert isinstance(desk.scorer, TogetherScorer)
+    planned = [desk.ranker.plan(history(item)) for item in ("i1", "i2", "i3", "i4", "i5")]
+    desk.scorer.most = 2
+    answers = dict(desk.ranker.finish_all(planned))
+    assert desk.scorer.users == [5, 2, 3, 1, 2]
+    assert capsys.readouterr().err.count("\nMemoryError: too many users at once") == 2
+    for place, request in enumerate(planned):
+        assert_same_answer(answers[place], desk.ranker.finish(request))
+
+
+def test_requests_whose_users_are_done_are_answered_though_others_fail_later() -> None:
+    class Failing(TogetherScorer):
+        def rank_each(
+            self, users: Sequence[UserSegments], options: Sequence[RankingOptions]
+        ) -> Iterator[tuple[int, Ranking]]:
+            self.users.append(len(users))
+            for row in reversed(range(len(users))):  # whatever is quickest first
+                if options[row].top_k == 2:
+                    raise MemoryError("this one is too large")
+                yield row, SegmentScorer.rank(self, users[row : row + 1], options[row : row + 1])[0]
+
+    desk = Desk(Failing)
+    assert isinstance(desk.scorer, Failing)
+    two = {"HISTORY_ITEM_IDS": np.concatenate([strings("i1"), strings("i2")])}
+    large = history("i3") | {"TOP_K": np.array([[2]], dtype=np.int32)}
+    planned = [desk.ranker.plan(arrays) for arrays in (two, large, history("i4"))]
+    answers = list(desk.ranker.finish_all(planned))
+    assert [place for place, _ in answers] == [2, 0, 1], "each once, as soon as all of its users are there"
+    assert desk.scorer.users == [4, 2, 1], "the last was done before; the two others apart"
+    assert isinstance(answers[2][1], MemoryError)
+    found = answers[1][1]
+    assert isinstance(found, dict)
+    assert found["ITEM_IDS"].shape == (2, 10)
+
+
+def test_what_waits_to_be_ranked_is_ranked_together_but_for_what_nobody_waits_for_any_more() -> None:
+    desk = Desk(TogetherScorer)
+    assert isinstance(desk.scorer, TogetherScorer)
+    batch = [desk.incoming(f"hot {number}", history(f"i{number}")) for number in range(1, 6)]
+    late = [desk.incoming(f"late {number}", history("i7"), timeout_s=1e-9) for number in range(3)]
+    desk.dispatcher.submit([*batch, *late])
+    until(lambda: len(desk.answers) == len(batch) + len(late))
+    assert all(isinstance(desk.answers[f"late {number}"], OverloadedError) for number in range(3))
+    for number in range(1, 6):
+        assert_same_answer(desk.answers[f"hot {number}"], desk.ranker.answer(history(f"i{number}")))
+    asked = sum(desk.scorer.users) - 5  # the last five by the lines above
+    assert asked == 5
+    desk.dispatcher.close()
 
 
 def test_an_answer_that_cannot_be_packed_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,10 +248,11 @@ def test_an_answer_that_cannot_be_packed_is_an_error_of_its_own(monkeypatch: pyt
     monkeypatch.setattr(RankingPacker, "__call__", pack)
     two = {"HISTORY_ITEM_IDS": np.concatenate([strings("i1"), strings("i2")])}
     planned = [desk.ranker.plan(arrays) for arrays in (history("i1"), two, history("i3"))]
-    first, second, third = desk.ranker.finish_all(planned)
-    assert isinstance(first, dict)
-    assert second is broken
-    assert isinstance(third, dict)
+    answers = dict(desk.ranker.finish_all(planned))
+    assert sorted(answers) == [0, 1, 2]
+    assert isinstance(answers[0], dict)
+    assert answers[1] is broken
+    assert isinstance(answers[2], dict)
 
 
 def test_a_request_whose_option_is_wrong_fails_alone_though_it_was_encoded_with_others(desk: Desk) -> None:

@@ -167,6 +167,22 @@ def test_every_family_has_a_graph_of_each_precision(family: str, tmp_path: Path)
     plain.assert_near(by_the_standard(tmp_path / "brain.onnx"), 0.999)
 
 
+@pytest.mark.parametrize("family", ["llama", "qwen3", "modernbert"])
+def test_frequencies_of_positions_are_not_rounded(family: str, tmp_path: Path) -> None:
+    """An angle is a position times a frequency: what rounding takes from that grows with the position."""
+    config = (ENCODERS | DECODERS)[family]
+    checkpoint = resolve_checkpoint(str(save_model(tmp_path / "model", config, framed=family in ENCODERS)))
+    write_bfloat16(checkpoint, PROJECTION, tmp_path / "brain.onnx")
+    nodes = onnx.load(tmp_path / "brain.onnx").graph.node
+    held = [numpy_helper.to_array(node.attribute[0].t) for node in nodes if node.op_type == "Constant"]
+    held += arrays_of(tmp_path / "brain.onnx").values()
+    buffers = checkpoint.load_model().named_buffers()
+    frequencies = [buffer.numpy() for name, buffer in buffers if name.endswith("inv_freq") and "original" not in name]
+    assert frequencies
+    for wanted in frequencies:
+        assert any(array.dtype == np.float32 and np.array_equal(array.ravel(), wanted) for array in held)
+
+
 def test_a_graph_without_products_of_weights_is_refused(tmp_path: Path) -> None:
     states = helper.make_tensor_value_info("HIDDEN_STATES", TensorProto.FLOAT, [1])
     node = helper.make_node("Identity", ["X"], ["HIDDEN_STATES"], name="alone")

@@ -27,6 +27,13 @@ from tests.export.tiny import make_options, run_export
 
 DIM = 16
 VARIANT = TRACKED_REPOSITORY / "segment_encoder" / "configs" / "tensorrt.pbtxt"
+HALVES = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+HALVES_OF: dict[str, set[int]] = {
+    "fp16": {onnx.TensorProto.FLOAT16},
+    "fp8": {onnx.TensorProto.FLOAT16},
+    "bf16": {onnx.TensorProto.BFLOAT16},
+    "fp32": set(),
+}
 TARGET = Target("11.4.0.106", (9, 0), "NVIDIA H100")
 
 
@@ -161,13 +168,16 @@ def test_a_plan_is_run_with_the_profile_of_its_shape() -> None:
             engine._profile(rows, length)
 
 
-def test_fp8_is_refused_where_a_gpu_has_no_products_of_it() -> None:
-    check_precision("fp8", TARGET)
-    check_precision("fp16", replace(TARGET, capability=(8, 0)))
-    with pytest.raises(
-        ConfigError, match=r"fp8 needs .* 8\.9 \(Ada, Hopper\) or higher, NVIDIA A100 has 8\.0: use --tens"
-    ):
-        check_precision("fp8", replace(TARGET, capability=(8, 0), gpu="NVIDIA A100"))
+@pytest.mark.parametrize(
+    ("precision", "capability", "needed"),
+    [("fp8", (8, 0), r"8\.9 \(Ada, Hopper\)"), ("bf16", (7, 5), r"8\.0 \(Ampere\)")],
+)
+def test_what_a_gpu_cannot_multiply_is_refused(precision: str, capability: tuple[int, int], needed: str) -> None:
+    for allowed in ("fp16", "fp32"):
+        check_precision(allowed, replace(TARGET, capability=capability))
+    check_precision(precision, TARGET)
+    with pytest.raises(ConfigError, match=rf"{precision} needs .* {needed} or higher, NVIDIA H100 has .*fp16"):
+        check_precision(precision, replace(TARGET, capability=capability))
 
 
 def test_the_variant_finds_the_plan_of_every_gpu_by_its_capability() -> None:
@@ -182,11 +192,11 @@ def test_the_variant_finds_the_plan_of_every_gpu_by_its_capability() -> None:
     assert config.max_batch_size == served.profile_rows[1]
 
 
-@pytest.mark.parametrize("precision", ["fp16", "fp8"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp8", "fp32"])
 def test_an_export_has_the_plan_its_parity_and_the_repository_serves_it(
     precision: str, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The plan is a stand-in, which answers as the graph does that it was built of."""
+    """The plan is a stand-in, which answers as the graph does that it was built of; in bfloat16, as the plain one."""
     fakes: list[FakeTensorRT] = []
 
     def find() -> tuple[FakeTensorRT, Target]:
@@ -196,18 +206,21 @@ def test_an_export_has_the_plan_its_parity_and_the_repository_serves_it(
     def open_plan(trt: FakeTensorRT, plan: bytes, prepared: list[Profile], dim: int) -> OnnxEngine:
         assert plan == b"plan"
         assert dim == DIM
-        return OnnxEngine(fakes[0].told["graph"], threads=1)
+        (plain,) = tmp_path.glob("artifacts/.work/plain-*/encoder/model.plain.onnx")
+        return OnnxEngine(plain if precision == "bf16" else fakes[0].told["graph"], threads=1)
 
     monkeypatch.setattr(encoder_steps, "find_tensorrt", find)
     monkeypatch.setattr(encoder_steps, "PlanEngine", open_plan)
-    artifact, output = run_export(make_options(tmp_path, bert, engines=("tensorrt",), plan_precision=precision))
+    artifact, output = run_export(make_options(tmp_path, bert, engines=("plain", "tensorrt"), plan_precision=precision))
     assert (Layout(artifact).plans / "sm90-tensorrt11.4.0.106.plan").read_bytes() == b"plan"
     graph = onnx.load(fakes[0].told["graph"]).graph
     assert any(node.op_type == "QuantizeLinear" for node in graph.node) == (precision == "fp8")
-    assert any(array.data_type == onnx.TensorProto.FLOAT16 for array in graph.initializer)
+    found = {array.data_type for array in graph.initializer}
+    assert HALVES & found == HALVES_OF[precision]
     assert len(fakes[0].told["profiles"]) == 6, "as many as the variant names, though this encoder takes 66 tokens"
     assert "tensorrt: max error" in output
-    assert 0 < read_json(Layout(artifact).parity)["tensorrt"]["max_error"] < (0.005 if precision == "fp16" else 0.1)
+    error = read_json(Layout(artifact).parity)["tensorrt"]["max_error"]
+    assert error < {"fp16": 0.005, "fp8": 0.1}.get(precision, 1e-5)
     assemble(TRACKED_REPOSITORY, artifact, tmp_path / "repository")
     assert (tmp_path / "repository" / "segment_encoder" / "1" / "model.sm90.plan").read_bytes() == b"plan"
 

@@ -128,8 +128,10 @@ def test_requests_that_are_ranked_at_once_get_the_answers_that_each_gets_alone(a
     asked = [arrays(request) for request in (*REQUESTS, *REQUESTS)]
     planned = [ranker.plan(own) for own in asked]
     ranker.encode(planned)
-    for own, found in zip(asked, ranker.finish_all(planned), strict=True):
-        alone = ranker.answer(own)
+    answers = dict(ranker.finish_all(planned))
+    assert len(answers) == len(asked)
+    for place, own in enumerate(asked):
+        found, alone = answers[place], ranker.answer(own)
         assert isinstance(found, dict)
         np.testing.assert_array_equal(found[protocol.SEGMENT_LABELS.name], alone[protocol.SEGMENT_LABELS.name])
         np.testing.assert_allclose(found[protocol.SCORES.name], alone[protocol.SCORES.name], rtol=1e-5)

@@ -19,6 +19,7 @@ from tesserank.index import save_index
 from tesserank.maxsim.gpu.bounds import error_bound
 from tesserank.maxsim.gpu.items import DeviceItems
 from tesserank.serving import device_scorer
+from tesserank.serving.aggregation import sensitivity
 from tesserank.serving.device_jobs import Found, Job
 from tesserank.serving.device_launch import Launcher
 from tesserank.serving.device_scorer import DeviceScorer
@@ -61,7 +62,7 @@ def tolerance(cut: str, method: str, grouped: bool, kind: str, user: UserSegment
     index = make_index(kind=kind)
     interaction = LateInteraction(index, make_config(cut, method, grouped))
     error = 1e-5
-    for name, change in interaction.sensitivity(user).items():
+    for name, change in sensitivity(user, interaction.channels(user)).items():
         space = user.spaces[name]
         items = DeviceItems.upload(index.spaces[name].items, "cpu")
         error += change * float(error_bound(space.tokens, space.token_weights, space.starts, items, True).max())
@@ -159,7 +160,9 @@ def test_the_index_is_put_there_once_and_its_size_is_known() -> None:
     before = {name: items.vectors.data_ptr() for name, items in scorer._resident.items.items()}
     scorer.warm_up()
     assert {name: items.vectors.data_ptr() for name, items in scorer._resident.items.items()} == before
-    assert scorer.nbytes >= sum(items.nbytes for items in scorer._resident.items.values()) > 0
+    assert scorer.nbytes == sum(items.nbytes for items in scorer._resident.items.values()) > 0, (
+        "no space is looked up in others"
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

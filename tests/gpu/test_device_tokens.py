@@ -99,11 +99,14 @@ def test_items_of_the_history_are_looked_up_on_the_device(
 
 
 def test_vectors_that_segments_have_of_their_own_are_there_once_more() -> None:
-    resident = ResidentIndex.upload(make_index(), torch.device(DEVICE))
+    index = make_index()
+    assert not ResidentIndex.upload(index, torch.device(DEVICE)).segments, "of vectors from the wire"
+    resident = ResidentIndex.upload(index, torch.device(DEVICE), ("text", "transitions"))
     assert resident.segments["text"] is resident.items["text"]
     assert resident.segments["transitions"] is not resident.items["transitions"]
     parts = {id(held): held.nbytes for held in (*resident.items.values(), *resident.segments.values())}
     assert resident.nbytes == sum(parts.values())
+    assert set(resident.segments) == {"text", "transitions"}
 
 
 def test_what_is_sent_arrives_and_what_is_found_comes_back() -> None:

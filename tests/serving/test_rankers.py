@@ -41,7 +41,7 @@ def test_each_answers_as_the_only_one_does(several: Served, by_item: Served) -> 
 def test_the_doctor_asks_each_and_finds_the_one_that_is_dead(several: Served) -> None:
     reports = {report.stage: report for report in diagnose(several.server.urls.grpc)}
     assert [(stage, report.status) for stage, report in reports.items()] == [(stage, Status.OK) for stage in STAGES]
-    assert reports["segment_ranker"].detail.endswith(f", of {RANKERS} processes")
+    assert reports["segment_ranker"].detail.endswith(f", of {RANKERS} instances")
     victim = stubs_of(several.server, "segment_ranker")[-1]
     victim.kill()
     await_end(victim)

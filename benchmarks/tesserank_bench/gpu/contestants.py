@@ -44,14 +44,21 @@ def answer(material: Material) -> Call:
 
 
 def served(material: Material) -> Call | None:
-    """The answer as the server makes it, from host memory to host memory; None where it has no such queries."""
+    """The answer as the server makes it of encoded segments, to host memory; None where it has no such queries."""
     return None if not material.shape.wide else _launched(material, in_two_passes=False)
 
 
 def in_two_passes(material: Material) -> Call | None:
-    """The same in two passes, proven or not, which is the data's affair; None where there is nothing to gain."""
+    """The same in two passes, whether they prove anything or not; None where there is nothing to gain."""
     shape = material.shape
     return _launched(material, True) if shape.wide and shape.storage == COARSE and not shape.gathered else None
+
+
+def proven_share(in_two_passes: Call) -> float:
+    """Of how many users two passes prove the answer: the server searches for the others again."""
+    found = in_two_passes()
+    assert isinstance(found, list)
+    return sum(own is not None for own in found) / len(found)
 
 
 def _launched(material: Material, in_two_passes: bool) -> Call:

@@ -64,6 +64,8 @@ class Bench:
         seconds = {name: _timed(self.timer, call) for name, call in calls.items() if call is not None}
         answer = contestants.answer(material)
         result = {"seconds": seconds, "graph_seconds": _timed(self.graph_timer, answer), "error_of_bound": error}
+        if (two_passes := calls[contestants.TWO_PASSES]) is not None and not isinstance(two_passes, str):
+            result["proven_share"] = contestants.proven_share(two_passes)
         return result | ({"tiles": self._tiles(material)} if self.tune else {})
 
     def _tiles(self, material: Material) -> list[dict[str, Any]]:

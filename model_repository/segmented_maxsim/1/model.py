@@ -25,7 +25,9 @@ class TritonPythonModel:
         self.dims = {name: space.dim for name, space in index.spaces.items()}
         self.pack = RankingPacker(index)
         device = backend.device(args)
-        self.scorer = open_scorer(root, index, config, backend.int_parameter(args, "maxsim_threads", 2), device)
+        self.scorer = open_scorer(
+            root, index, config, backend.int_parameter(args, "maxsim_threads", 2), device, looks_up=False
+        )
         # Vectors that come on a GPU stay there for a scorer that is there too.
         self.stays = protocol.SEGMENT_EMBEDDINGS.name if device != "cpu" else ""
         backend.prepare_process()

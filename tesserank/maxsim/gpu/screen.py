@@ -1,6 +1,6 @@
 """How far scores by queries of 8 bits may be from those by queries of 16: what a search in two passes goes by.
 
-The CPU's ``serving.screen`` does the same. By the Cauchy-Schwarz inequality, the similarity of a token with an item's
+As the CPU's ``serving.screen``. By the Cauchy-Schwarz inequality, the similarity of a token with an item's
 vector is off by at most the length of what packing took from the token, times the longest item vector; a maximum adds
 nothing, and a unit's score is off by the weighted sum over its tokens.
 """
@@ -14,8 +14,6 @@ from tesserank.maxsim.gpu.query import Queries
 
 # Of a token's length: sums of d products in float32, which tensor cores may cut off (see ``bounds``), and of a unit's.
 _SUM, _ADD = 2.0**-23, 2.0**-24
-# Of the largest score: aggregating in float32 rounds too, some units in the last place.
-AGGREGATION = 1e-5
 
 
 def largest_error(
