@@ -10,6 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytest.importorskip("tokenizers", reason="the request path tokenises")
+
 from tesserank.maxsim.gpu.upload import Parcel, download, upload
 from tesserank.serving.device_jobs import ResidentIndex
 from tesserank.serving.device_scorer import DeviceScorer

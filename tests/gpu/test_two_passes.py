@@ -8,6 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytest.importorskip("tokenizers", reason="the request path tokenises")
+
 from tesserank.index import ItemIndex
 from tesserank.maxsim.gpu.query import Layout, pack
 from tesserank.maxsim.gpu.scores import Candidates, unit_scores
