@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("tokenizers", reason="the request path tokenises")
@@ -33,6 +33,7 @@ USERS = [
 EVERY_SPACE = "[history.spaces]\ntext = 1.0\ncollaborative = 1.0\ntransitions = 0.5\n"
 
 
+@settings(max_examples=25)
 @given(
     problem=st.builds(
         make_problem,
