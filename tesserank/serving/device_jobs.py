@@ -32,17 +32,16 @@ class ResidentIndex:
         items = {name: DeviceItems.upload(space.items, device) for name, space in index.spaces.items()}
         segments = {}
         for name in looked_up:
-            queries = index.spaces[name].queries
-            segments[name] = items[name] if queries is None else DeviceItems.upload(queries, device)
+            space = index.spaces[name]
+            shared = space.segment_vectors is space.items
+            segments[name] = items[name] if shared else DeviceItems.upload(space.segment_vectors, device)
         return ResidentIndex(device, items, segments, len(index))
 
     @property
     def nbytes(self) -> int:
         """Bytes of device memory."""
-        return sum(held.nbytes for held in {id(held): held for held in self._all()}.values())
-
-    def _all(self) -> list[DeviceItems]:
-        return [*self.items.values(), *self.segments.values()]
+        held = {id(part): part for part in (*self.items.values(), *self.segments.values())}
+        return sum(part.nbytes for part in held.values())
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from tesserank.maxsim.aggregate import ROUNDING
 from tesserank.maxsim.gpu.aggregate import aggregate, top_k
 from tesserank.maxsim.gpu.scores import Candidates, candidate_arrays
 from tesserank.maxsim.gpu.upload import Parcel, download
+from tesserank.serving.aggregation import sensitivity
 from tesserank.serving.device_jobs import Found, Job, ResidentIndex
 from tesserank.serving.device_space import COARSE, SpaceLaunch
 
@@ -92,17 +93,16 @@ class Launch:
         arrays = candidate_arrays(chosen, index.size) if chosen else (np.array([0, index.size]),)
         candidates = parcel.add(*arrays)
         struck = parcel.add(*_struck_out(jobs))
-        last = parcel.add(np.array([[job.k - 1] for job in jobs]))
+        changes = [sensitivity(job.user, job.channels) for job in jobs] if in_two_passes else None
+        last = parcel.add(*([np.array([[job.k - 1] for job in jobs])] if in_two_passes else []))
         names = dict.fromkeys(name for job in jobs for name in job.user.spaces)
-        self._spaces = [
-            SpaceLaunch(name, jobs, index, parcel, together=not chosen, in_two_passes=in_two_passes) for name in names
-        ]
+        self._spaces = [SpaceLaunch(name, jobs, index, parcel, together=not chosen, changes=changes) for name in names]
         parcel.send()
         [self._counts] = parcel[counts]
         *picked, offsets = parcel[candidates]
         self._candidates = Candidates(picked[0] if picked else None, offsets, self._width)
         self._struck = parcel[struck]
-        [self._last] = parcel[last]
+        self._last = parcel[last]
 
     def found(self) -> list[Found]:
         """The best of each job."""
@@ -129,7 +129,8 @@ class Launch:
         scores = self._aggregated(units, torch.full_like(self._counts, keep), keep)
         places, best = top_k(scores.masked_fill(rows < 0, float("-inf")), self._most)
         positions = torch.where(places < 0, -1, rows.gather(1, places.clamp(min=0)))
-        is_proven = self._is_proven(coarse, best.gather(1, self._last)) | (keep == self._width)
+        [last] = self._last
+        is_proven = self._is_proven(coarse, best.gather(1, last)) | (keep == self._width)
         *found, proven = download(positions, best, *self._of_best(units, places), is_proven.to(torch.int32))
         best_of = _found(self._jobs, self._names, found)
         return [own if sure else None for own, sure in zip(best_of, proven.tolist(), strict=True)]

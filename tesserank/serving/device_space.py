@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +14,7 @@ from tesserank.maxsim.gpu.query import Layout, Queries, pack
 from tesserank.maxsim.gpu.scores import Candidates, unit_scores
 from tesserank.maxsim.gpu.screen import largest_error
 from tesserank.maxsim.gpu.upload import Parcel
-from tesserank.serving.aggregation import sensitivity, unit_spans
+from tesserank.serving.aggregation import unit_spans
 from tesserank.serving.device_jobs import Job, ResidentIndex
 from tesserank.serving.device_tokens import Pool
 from tesserank.serving.segments import SpaceTokens
@@ -23,7 +23,10 @@ COARSE = "int8"  # storage of items that queries of 8 bits multiply
 
 
 class SpaceLaunch:
-    """The users' segments in one space: put into a parcel, and when that has been sent, scored."""
+    """The users' segments in one space: put into a parcel, and when that has been sent, scored.
+
+    ``changes``, for two passes: each job's ``aggregation.sensitivity``.
+    """
 
     def __init__(
         self,
@@ -33,7 +36,7 @@ class SpaceLaunch:
         parcel: Parcel,
         *,
         together: bool,
-        in_two_passes: bool,
+        changes: Sequence[Mapping[str, float]] | None,
     ) -> None:
         self.name = name
         self._items, self._segments = index.items[name], index.segments.get(name)
@@ -55,13 +58,12 @@ class SpaceLaunch:
             (parcel.add(*hierarchy_arrays(users, method)), method, temperature)
             for (method, temperature), users in _channels(name, jobs, begins).items()
         ]
-        if in_two_passes:
+        if changes is not None:
             self._own_layout = _layout(spaces, together=False).reading(pool.order)
             self._own_arrays = parcel.add(*self._own_layout.arrays)
             units = [own.units + begin for own, begin in zip(spaces, begins[:-1], strict=True) if own is not None]
             self._token_units = parcel.add(pool.pooled(np.concatenate(units)))
-            changes = [sensitivity(job.user, job.channels).get(name, 0.0) for job in jobs]
-            self._changes = parcel.add(np.array(changes, dtype=np.float32))
+            self._changes = parcel.add(np.array([own.get(name, 0.0) for own in changes], dtype=np.float32))
 
     def unit_scores(self, candidates: Candidates, coarse: bool = False) -> torch.Tensor:
         """Scores of all users' units, float32 [G, most candidates of a user]; ``coarse``, where that is faster."""
@@ -85,7 +87,9 @@ class SpaceLaunch:
     @cached_property
     def hierarchies(self) -> list[Hierarchy]:
         """Every user's channels, over the units of all users; one each way of aggregating."""
-        return [Hierarchy.there(self._parcel[added], method, degrees) for added, method, degrees in self._hierarchies]
+        return [
+            Hierarchy.of_arrays(self._parcel[added], method, degrees) for added, method, degrees in self._hierarchies
+        ]
 
     @property
     def unit_users(self) -> torch.Tensor:

@@ -29,6 +29,7 @@ from tesserank.serving.stages import StageClock
 from tesserank.serving.unpack import ranking_options, user_contexts
 
 Arrays = dict[str, NDArray[Any]]
+_Waiting = tuple[EmbeddedUsers, list[RankingOptions]]  # of a request among those that are ranked together
 
 
 @dataclass
@@ -120,23 +121,23 @@ class SegmentRanker:
         waiting: dict[int, _Waiting] = {}
         for place, request in enumerate(requests):
             try:
-                waiting[place] = _Waiting(request, self._gathered(request))
+                waiting[place] = self._gathered(request), request.options
             except Exception as error:
                 yield place, error
         yield from self._finished(waiting)
 
     def _finished(self, waiting: dict[int, _Waiting]) -> Iterator[tuple[int, Arrays | Exception]]:
         """Takes those that it yields out of ``waiting``."""
-        users = [(place, user) for place, one in waiting.items() for user in one.embedded.segments]
-        options = [option for one in waiting.values() for option in one.request.options]
+        users = [(place, user) for place, (embedded, _) in waiting.items() for user in embedded.segments]
+        options = [option for _, own in waiting.values() for option in own]
+        ranked: dict[int, dict[int, Ranking]] = {place: {} for place in waiting}
         try:
             for number, ranking in self._scorer.rank_each([user for _, user in users], options):
                 place = users[number][0]
-                one = waiting[place]
-                one.rankings[number] = ranking
-                if len(one.rankings) == len(one.embedded.segments):
-                    del waiting[place]
-                    yield place, self._answer(one)
+                ranked[place][number] = ranking
+                if len(ranked[place]) == len(waiting[place][0].segments):
+                    embedded, _ = waiting.pop(place)
+                    yield place, self._answer(embedded, [own for _, own in sorted(ranked[place].items())])
             return
         except Exception as error:  # of one of those that are left, whatever it is: no other's client must hear of it
             failure = error
@@ -147,15 +148,15 @@ class SegmentRanker:
         if not isinstance(failure, RequestError):
             traceback.print_exception(failure)
         for half in (places[: len(places) // 2], places[len(places) // 2 :]):
-            yield from self._finished({place: waiting[place].anew() for place in half})
+            yield from self._finished({place: waiting[place] for place in half})
 
     def _gathered(self, request: PlannedRequest) -> EmbeddedUsers:
         with self._clock.measure(stages.GATHER):
             return self._embedder.finish(request.users)
 
-    def _answer(self, one: _Waiting) -> Arrays | Exception:
+    def _answer(self, embedded: EmbeddedUsers, rankings: Sequence[Ranking]) -> Arrays | Exception:
         try:
-            return self._packed(one.embedded, [one.rankings[number] for number in sorted(one.rankings)])
+            return self._packed(embedded, rankings)
         except Exception as error:
             return error
 
@@ -165,18 +166,6 @@ class SegmentRanker:
                 self._clock.add(stage, seconds)
         with self._clock.measure(stages.PACK):
             return self._pack(rankings, max(map(len, embedded.segments))) | segment_arrays(embedded)
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    """A request among those that are ranked together, and the rankings of its users that are there, by number."""
-
-    request: PlannedRequest
-    embedded: EmbeddedUsers
-    rankings: dict[int, Ranking] = field(default_factory=dict)
-
-    def anew(self) -> _Waiting:
-        return _Waiting(self.request, self.embedded)
 
 
 def open_scorer(

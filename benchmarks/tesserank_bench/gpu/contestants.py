@@ -54,9 +54,9 @@ def in_two_passes(material: Material) -> Call | None:
     return _launched(material, True) if shape.wide and shape.storage == COARSE and not shape.gathered else None
 
 
-def proven_share(in_two_passes: Call) -> float:
-    """Of how many users two passes prove the answer: the server searches for the others again."""
-    found = in_two_passes()
+def proven_share(call: Call) -> float:
+    """Of how many users a call in two passes proves the answer: the server searches for the others again."""
+    found = call()
     assert isinstance(found, list)
     return sum(own is not None for own in found) / len(found)
 

@@ -53,10 +53,10 @@ class Hierarchy:
     @staticmethod
     def of(users: Sequence[Sequence[Channel]], method: str, temperature: float, device: torch.device) -> Hierarchy:
         """Of each user's channels; ``temperature`` is on the scale of unit scores. Raises ValueError as ``check``."""
-        return Hierarchy.there(upload(device, *hierarchy_arrays(users, method)), method, temperature)
+        return Hierarchy.of_arrays(upload(device, *hierarchy_arrays(users, method)), method, temperature)
 
     @staticmethod
-    def there(arrays: Sequence[torch.Tensor], method: str, temperature: float) -> Hierarchy:
+    def of_arrays(arrays: Sequence[torch.Tensor], method: str, temperature: float) -> Hierarchy:
         """Of ``hierarchy_arrays`` that are on the device."""
         segment_units, segment_weights, channel_segments, channel_scales, user_channels = arrays
         return Hierarchy(

@@ -28,8 +28,9 @@ _ROUNDING = {
     "fp8": (2.0**-4, 2.0**-10),
     "int8": (0.0, 0.505),  # a hundredth more than half a step, for the rounding before the rounding
 }
-_SUM = {"float16": 2.0**-23, "bfloat16": 2.0**-23, "fp8": 2.0**-13, "int8": 0.0}
-_FLOAT32 = 2.0**-24
+# type -> relative error of each addition of a product on tensor cores
+SUM = {"float16": 2.0**-23, "bfloat16": 2.0**-23, "fp8": 2.0**-13, "int8": 0.0}
+FLOAT32 = 2.0**-24  # of a rounding
 
 
 def error_bound(
@@ -45,9 +46,9 @@ def error_bound(
     largest = (stepped @ numbers.T).max(axis=1, initial=0)  # Σ |q·s|·|c| of the worst item
     total = numbers.sum(axis=1).max(initial=0)
     # The float32 products and quotients of packing are off by three roundings.
-    rounding = (relative + 3 * _FLOAT32) * largest + absolute * sizes * total
-    summing = items.dim * _SUM[kind] * (largest + rounding)
+    rounding = (relative + 3 * FLOAT32) * largest + absolute * sizes * total
+    summing = items.dim * SUM[kind] * (largest + rounding)
     lengths = np.diff(starts, append=len(tokens))
-    adding = np.repeat(lengths + 2, lengths) * _FLOAT32 * (largest + rounding)
+    adding = np.repeat(lengths + 2, lengths) * FLOAT32 * (largest + rounding)
     bound: NDArray[np.float64] = np.add.reduceat((rounding + summing + adding) * weights, starts)
     return 1.05 * bound  # for what is of second order

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import torch
 
+from tesserank.maxsim.gpu.bounds import FLOAT32, SUM
 from tesserank.maxsim.gpu.items import DeviceItems
 from tesserank.maxsim.gpu.query import Queries
-
-# Of a token's length: sums of d products in float32, which tensor cores may cut off (see ``bounds``), and of a unit's.
-_SUM, _ADD = 2.0**-23, 2.0**-24
 
 
 def largest_error(
@@ -28,7 +26,8 @@ def largest_error(
     exact = torch.linalg.vector_norm(tokens.to(torch.float32) * steps, dim=1)
     nothing = torch.zeros(coarse.layout.units, dtype=torch.float32, device=tokens.device)
     lengths = nothing.index_add(0, units, torch.ones_like(weights))[units]
-    rounded = lost + (2 * items.dim * _SUM + 2 * (lengths + 2) * _ADD) * exact
+    # Both passes add up d products, and a unit's tokens, in float32: see ``bounds``.
+    rounded = lost + (2 * items.dim * SUM["float16"] + 2 * (lengths + 2) * FLOAT32) * exact
     return nothing.index_add(0, units, items.farthest * rounded * weights)
 
 
